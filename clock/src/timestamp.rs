@@ -1,0 +1,163 @@
+//! Timestamps: 52 bits of microseconds since 1970 above 12 bits of a logical counter, ordered as one
+//! integer (Kulkarni et al., *Logical Physical Clocks*, 2014; pattern Hybrid Clock).
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::time::Duration;
+
+const LOGICAL_BITS: u32 = 12;
+
+/// A point in the order of all transactions.
+///
+/// The upper 52 bits are microseconds since 1970-01-01 UTC, the lower 12 a logical counter. The
+/// successor of a timestamp is that integer plus one, so a run of events within one microsecond
+/// spills into the next, never out of order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// Before every event.
+    pub const ZERO: Timestamp = Timestamp(0);
+    /// After every event; as a limit it means "unbounded".
+    pub const MAX: Timestamp = Timestamp(u64::MAX);
+
+    /// The first timestamp of a microsecond since 1970.
+    pub const fn from_micros(micros: u64) -> Timestamp {
+        Timestamp(micros << LOGICAL_BITS)
+    }
+
+    /// From the integer that [`Timestamp::to_bits`] gave.
+    pub const fn from_bits(bits: u64) -> Timestamp {
+        Timestamp(bits)
+    }
+
+    /// The whole integer: microseconds and counter.
+    pub const fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    /// Microseconds since 1970.
+    pub const fn micros(self) -> u64 {
+        self.0 >> LOGICAL_BITS
+    }
+
+    /// The logical counter within the microsecond.
+    pub const fn logical(self) -> u32 {
+        (self.0 & ((1 << LOGICAL_BITS) - 1)) as u32
+    }
+
+    /// The smallest timestamp above this one. `MAX` is its own successor.
+    pub const fn next(self) -> Timestamp {
+        Timestamp(self.0.saturating_add(1))
+    }
+
+    /// The largest timestamp below this one. `ZERO` is its own predecessor.
+    pub const fn previous(self) -> Timestamp {
+        Timestamp(self.0.saturating_sub(1))
+    }
+
+    /// This timestamp moved forward by a whole number of microseconds.
+    pub const fn plus(self, duration: Duration) -> Timestamp {
+        Timestamp(
+            self.0
+                .saturating_add((duration.as_micros() as u64) << LOGICAL_BITS),
+        )
+    }
+
+    /// This timestamp moved back by a whole number of microseconds.
+    pub const fn minus(self, duration: Duration) -> Timestamp {
+        Timestamp(
+            self.0
+                .saturating_sub((duration.as_micros() as u64) << LOGICAL_BITS),
+        )
+    }
+
+    /// How far `self` lies above `other`, to the microsecond; zero if it does not.
+    pub const fn since(self, other: Timestamp) -> Duration {
+        Duration::from_micros(self.micros().saturating_sub(other.micros()))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Timestamp::MAX {
+            return f.write_str("unbounded");
+        }
+        write!(
+            f,
+            "{}.{:06}+{}",
+            self.micros() / 1_000_000,
+            self.micros() % 1_000_000,
+            self.logical()
+        )
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Why a text is not a timestamp.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error(
+    "'{0}' is not a timestamp: write SECONDS.MICROSECONDS+COUNTER as the store prints it, for example 1790000000.000000+0"
+)]
+pub struct ParseTimestampError(String);
+
+impl std::str::FromStr for Timestamp {
+    type Err = ParseTimestampError;
+
+    /// Reads what `Display` writes; the fraction and the counter may be left out.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = || ParseTimestampError(text.to_owned());
+        let (time, logical) = match text.split_once('+') {
+            Some((time, logical)) => (time, logical.parse::<u32>().map_err(|_| wrong())?),
+            None => (text, 0),
+        };
+        let (seconds, fraction) = time.split_once('.').unwrap_or((time, "0"));
+        if fraction.is_empty()
+            || fraction.len() > 6
+            || !fraction.bytes().all(|b| b.is_ascii_digit())
+        {
+            return Err(wrong());
+        }
+        let seconds: u64 = seconds.parse().map_err(|_| wrong())?;
+        let micros: u64 = format!("{fraction:0<6}").parse().map_err(|_| wrong())?;
+        let micros = seconds
+            .checked_mul(1_000_000)
+            .and_then(|s| s.checked_add(micros));
+        let micros = micros.filter(|m| *m < 1 << 52).ok_or_else(wrong)?;
+        if logical >= 1 << LOGICAL_BITS {
+            return Err(wrong());
+        }
+        Ok(Timestamp(
+            Timestamp::from_micros(micros).0 + u64::from(logical),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn successor_spills_into_the_next_microsecond() {
+        let last = Timestamp::from_bits(Timestamp::from_micros(6).to_bits() - 1);
+        assert_eq!(last.micros(), 5);
+        assert_eq!(last.next(), Timestamp::from_micros(6));
+        assert_eq!(last.next().previous(), last);
+    }
+
+    #[test]
+    fn text_reads_back() {
+        let t = Timestamp::from_micros(1_790_000_000_000_042).next().next();
+        assert_eq!(t.to_string(), "1790000000.000042+2");
+        assert_eq!(t.to_string().parse(), Ok(t));
+        assert_eq!("7.5".parse(), Ok(Timestamp::from_micros(7_500_000)));
+        for wrong in ["", "x", "1.+", "1.2345678", "1+4096", "-1"] {
+            assert!(wrong.parse::<Timestamp>().is_err(), "{wrong}");
+        }
+    }
+}

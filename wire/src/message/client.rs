@@ -1,0 +1,423 @@
+//! What a client asks of its gateway.
+
+use super::{
+    Guard, Locked, Operation, OutcomeAnswer, ReadRequest, ReadResult, TransactionName,
+    VersionedValue,
+};
+use crate::ids::{ClusterId, LogIndex, NodeId, PartitionId, Term, TransactionId};
+use crate::keys::{Descriptor, Key, KeyRange};
+use bytes::Bytes;
+use clock::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Where a read looks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Snapshot {
+    /// At a timestamp that the gateway draws now (R1): sees everything acknowledged before.
+    Fresh,
+    /// At the snapshot of a transaction that is under way, or of the past.
+    At(Timestamp),
+}
+
+/// A request of a client. Its number is in the frame's header.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum ClientRequest {
+    /// Reads at one snapshot, over any partitions.
+    Read {
+        /// The transaction that reads, if it will write.
+        reader: Option<TransactionId>,
+        /// Where.
+        snapshot: Snapshot,
+        /// What.
+        requests: Vec<ReadRequest>,
+    },
+    /// `get_for_update`: takes an exclusive lock and reads.
+    Lock {
+        /// Who.
+        id: TransactionId,
+        /// The id of the first run of its closure.
+        age: TransactionId,
+        /// Its snapshot; `Fresh` if it has read nothing yet.
+        snapshot: Snapshot,
+        /// Which key.
+        key: Key,
+    },
+    /// Whether what was read at `from` still holds at `to`.
+    Refresh {
+        /// Who read.
+        id: TransactionId,
+        /// Its snapshot.
+        from: Timestamp,
+        /// The new snapshot.
+        to: Timestamp,
+        /// What it read.
+        reads: Vec<KeyRange>,
+    },
+    /// Gives back the locks of a transaction that will not commit.
+    Rollback {
+        /// Whose.
+        id: TransactionId,
+        /// On which keys.
+        keys: Vec<Key>,
+    },
+    /// Commits.
+    Commit(Commit),
+    /// What became of a commit (R10).
+    Outcome {
+        /// Whose.
+        name: TransactionName,
+    },
+    /// A timestamp that the gateway draws now.
+    Timestamp,
+    /// The map of key ranges, their leaders and the nodes' addresses.
+    Map,
+    /// What the asked node knows of itself.
+    Status,
+}
+
+/// A whole transaction to commit. The client keeps it until the answer, and may send it again, with
+/// the same name, to any gateway.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Commit {
+    /// Its name.
+    pub name: TransactionName,
+    /// The id of the first run of its closure.
+    pub age: TransactionId,
+    /// Its snapshot if it read; else `Fresh`.
+    pub snapshot: Snapshot,
+    /// What it read at the snapshot; a point is a range of one key.
+    pub reads: Vec<KeyRange>,
+    /// What must hold at the commit timestamp.
+    pub guards: Vec<Guard>,
+    /// What it writes; at least one.
+    pub operations: Vec<Operation>,
+    /// Keys that it locked and may not write, given back at the end.
+    pub locked: Vec<Key>,
+    /// It was sent before: "aborted" must be durable before it is told.
+    pub resent: bool,
+}
+
+/// A commit succeeded.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Committed {
+    /// The commit timestamp.
+    pub at: Timestamp,
+    /// For each operation the new value if the server computed it. Empty if the answer is that of an
+    /// earlier send: read the keys at `at`.
+    pub results: Vec<Option<Bytes>>,
+    /// How many attempts it took.
+    pub attempts: u32,
+    /// How many partitions it wrote.
+    pub partitions: u32,
+}
+
+/// A commit did not happen and never will.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Aborted {
+    /// Why.
+    pub reason: AbortReason,
+    /// *closed* is in the log. If not, the answer holds only for a commit that was sent once.
+    pub durable: bool,
+}
+
+/// Why a commit did not happen.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
+pub enum AbortReason {
+    /// A guard does not hold.
+    #[error("the guard on {key} does not hold")]
+    Guard {
+        /// The guard's key.
+        key: Key,
+        /// What it is instead.
+        found: Option<VersionedValue>,
+    },
+    /// An operation does not fit the value it met.
+    #[error("the operation on {key} is not possible: {why}")]
+    Operation {
+        /// The key.
+        key: Key,
+        /// What is wrong.
+        why: String,
+    },
+    /// Something that it read was changed by another transaction: run it again.
+    #[error(
+        "{key} was changed by another transaction since this one read it: run the transaction again (`transact` does so by itself)"
+    )]
+    Changed {
+        /// Where.
+        key: Key,
+    },
+    /// Others held locks for too long.
+    #[error(
+        "transaction {rival} held a lock on {key} until this one expired: run it again, or shorten the other"
+    )]
+    Contention {
+        /// On which key.
+        key: Key,
+        /// Who.
+        rival: TransactionId,
+    },
+    /// It could not be committed before it expired.
+    #[error("the transaction expired before it could be committed: run it again")]
+    Expired,
+    /// It was closed: by a question for its outcome, or by a refusal told before.
+    #[error("the transaction was closed before it could be committed: run it again")]
+    Closed,
+    /// The id was used for another transaction.
+    #[error("the transaction id was already used with another expiry or anchor: use a new id")]
+    OtherIdentity,
+}
+
+/// Why a request was not served. Nothing was changed, unless the error says that it is not known.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
+pub enum RequestError {
+    /// A key is too long.
+    #[error(
+        "the key {key} has {bytes} bytes, the most is {} (4 KiB)",
+        crate::keys::KEY_BYTES_MAX
+    )]
+    KeyTooLong {
+        /// The beginning of the key, escaped.
+        key: String,
+        /// Its length.
+        bytes: u64,
+    },
+    /// A value is too long.
+    #[error(
+        "the value for {key} has {bytes} bytes, the most is {} (8 MiB)",
+        crate::keys::VALUE_BYTES_MAX
+    )]
+    ValueTooLong {
+        /// The key.
+        key: Key,
+        /// The value's length.
+        bytes: u64,
+    },
+    /// A transaction writes too much.
+    #[error(
+        "the transaction writes {bytes} bytes, the most is {} (64 MiB): split it",
+        crate::keys::TRANSACTION_BYTES_MAX
+    )]
+    TransactionTooLarge {
+        /// Its size.
+        bytes: u64,
+    },
+    /// A request makes no sense.
+    #[error("the request is not valid: {why}")]
+    Invalid {
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The snapshot is too old.
+    #[error(
+        "timestamp {timestamp} is below the retention horizon {horizon}: older versions are gone"
+    )]
+    BelowHorizon {
+        /// The timestamp asked for.
+        timestamp: Timestamp,
+        /// The oldest readable one.
+        horizon: Timestamp,
+    },
+    /// The snapshot lies in the future.
+    #[error("timestamp {timestamp} lies in the future: the latest possible time is {latest}")]
+    TooFarAhead {
+        /// The timestamp asked for.
+        timestamp: Timestamp,
+        /// What the node takes for the latest possible time.
+        latest: Timestamp,
+    },
+    /// The node cannot draw or vouch for timestamps now.
+    #[error("node {node} cannot vouch for its clock: {why}")]
+    ClockUnusable {
+        /// Which node.
+        node: NodeId,
+        /// What is wrong.
+        why: String,
+    },
+    /// Another transaction's lock was in the way for too long.
+    #[error("waited too long for transaction {rival}, which holds a lock on {key}: try again")]
+    LockWait {
+        /// The key.
+        key: Key,
+        /// Who holds it.
+        rival: TransactionId,
+    },
+    /// No leader of a partition could be reached in time. For a commit: not known, ask `outcome`.
+    #[error(
+        "partition {partition} (from key {start}) has had no reachable leader for {waited_ms} ms: are a majority of its nodes {members:?} up?"
+    )]
+    Unavailable {
+        /// Which partition.
+        partition: PartitionId,
+        /// The start of its range.
+        start: Key,
+        /// The nodes that hold it.
+        members: Vec<NodeId>,
+        /// How long was tried.
+        waited_ms: u64,
+    },
+    /// Too many requests wait; try again.
+    #[error("the node has too many requests waiting: try again in {retry_ms} ms")]
+    Overloaded {
+        /// When.
+        retry_ms: u32,
+    },
+    /// The node does not belong to a cluster yet.
+    #[error("the node has not joined a cluster yet: {why}")]
+    NotFounded {
+        /// What it waits for.
+        why: String,
+    },
+}
+
+/// The answer to a request that was served.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum ClientAnswer {
+    /// To `Read`.
+    Read {
+        /// The snapshot.
+        at: Timestamp,
+        /// One result for each request, in order.
+        results: Vec<ReadResult>,
+    },
+    /// To `Lock`.
+    Locked {
+        /// The snapshot that the lock was taken with.
+        at: Timestamp,
+        /// The lock and what it covers.
+        locked: Locked,
+    },
+    /// To `Refresh`: `None` if nothing changed.
+    Refreshed {
+        /// A key on which something changed.
+        changed: Option<Key>,
+    },
+    /// To `Rollback`.
+    RolledBack,
+    /// To `Commit`.
+    Committed(Committed),
+    /// To `Commit`.
+    Aborted(Aborted),
+    /// To `Outcome`: never `Staging`.
+    Outcome(OutcomeAnswer),
+    /// To `Timestamp`.
+    Timestamp(Timestamp),
+    /// To `Map`.
+    Map(MapAnswer),
+    /// To `Status`.
+    Status(Box<NodeStatus>),
+}
+
+/// What a gateway answers.
+pub type ClientReply = Result<ClientAnswer, RequestError>;
+
+/// A node and where it listens.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct MemberAddress {
+    /// Which node.
+    pub node: NodeId,
+    /// Where it listens.
+    pub address: String,
+}
+
+/// The map of key ranges as a node knows it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct MapAnswer {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The node that answers.
+    pub node: NodeId,
+    /// Every partition, by range, and the node that leads it as far as known.
+    pub partitions: Vec<(Descriptor, Option<NodeId>)>,
+    /// The nodes and where they listen.
+    pub nodes: Vec<MemberAddress>,
+}
+
+/// The role of a replica.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum ReplicaRole {
+    /// Replicates and votes.
+    Follower,
+    /// Asks for votes.
+    Candidate,
+    /// Leads, but does not serve yet: an entry of its term is not committed or its promise does not hold.
+    LeaderStarting,
+    /// Leads and serves.
+    Leader,
+}
+
+/// One replica on a node. The chain of log positions:
+/// `low_water <= stored <= commit <= last`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ReplicaStatus {
+    /// Which partition.
+    pub descriptor: Descriptor,
+    /// What this replica is.
+    pub role: ReplicaRole,
+    /// Its term.
+    pub term: Term,
+    /// Who leads, as far as it knows.
+    pub leader: Option<NodeId>,
+    /// Everything below is discarded from the log.
+    pub low_water: LogIndex,
+    /// Applied to the store up to here.
+    pub stored: LogIndex,
+    /// Committed up to here (high-water mark).
+    pub commit: LogIndex,
+    /// The end of the log.
+    pub last: LogIndex,
+    /// The promise that holds, for a leader.
+    pub promise: Timestamp,
+    /// Keys locked by prepared transactions.
+    pub locks: u64,
+    /// Requests that wait for something.
+    pub waiting: u64,
+}
+
+/// How a node sees another.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PeerStatus {
+    /// Which.
+    pub node: NodeId,
+    /// Where it listens.
+    pub address: String,
+    /// Whether a connection to it stands.
+    pub connected: bool,
+    /// Milliseconds since something was heard from it; `None` if never.
+    pub heard_ms: Option<u64>,
+}
+
+/// What a node says of itself.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The node.
+    pub node: NodeId,
+    /// How often it has started.
+    pub start: u32,
+    /// Where it listens.
+    pub address: String,
+    /// The program's version.
+    pub version: String,
+    /// The clock bound, microseconds; `None`: its source vouches for nothing.
+    pub clock_bound_us: Option<u64>,
+    /// The bound's source, in words.
+    pub clock_source: String,
+    /// Its hybrid clock.
+    pub hybrid_clock: Timestamp,
+    /// Its durable ceiling.
+    pub ceiling: Timestamp,
+    /// Milliseconds since it started.
+    pub up_ms: u64,
+    /// Bytes of log on disk.
+    pub log_bytes: u64,
+    /// Stamps refused because of drift.
+    pub drift_refused: u64,
+    /// Transactions that it coordinates now.
+    pub coordinating: u64,
+    /// Its replicas.
+    pub replicas: Vec<ReplicaStatus>,
+    /// The other nodes.
+    pub peers: Vec<PeerStatus>,
+}

@@ -1,0 +1,43 @@
+//! Everything that is said on a connection.
+//!
+//! | message | from → to | idempotent? | durable before the reply? |
+//! | --- | --- | --- | --- |
+//! | [`ClientRequest`] | client → gateway | reads yes; a commit by its id | a commit: at a quorum of each partition |
+//! | [`PartitionRequest::Read`], `Refresh`, `Lock`, `Unlock` | gateway → leader | yes | no |
+//! | [`PartitionRequest::Commit`], `Prepare` | gateway → leader | by id and attempt: the stored answer | at a quorum |
+//! | [`PartitionRequest::ChangeRecord`] | gateway or recoverer → leader of the anchor | compare-and-set on the whole value | at a quorum |
+//! | [`PartitionRequest::CheckPrepared`] | recoverer → leader | yes | "not prepared": at a quorum; "prepared": it was already |
+//! | [`PartitionRequest::Resolve`], `ForgetRecord` | gateway or recoverer → leader | yes | at a quorum |
+//! | [`ReplicationMessage::Append`] | leader → follower | yes | on the follower's disk |
+//! | [`ReplicationMessage::Vote`] | candidate → member | yes | on the voter's disk |
+//! | [`Heartbeat`] | leading node → member node | yes | the answer is bounded by the durable ceiling |
+//! | [`FoundingMessage`] | founder → founder | yes | ballots and values are on the acceptor's disk |
+//!
+//! Enums are append-only and structs are frozen within a protocol version: postcard cannot add fields.
+
+mod client;
+mod founding;
+mod partition;
+mod peer;
+mod record;
+mod replication;
+mod transaction;
+
+pub use client::{
+    AbortReason, Aborted, ClientAnswer, ClientReply, ClientRequest, Commit, Committed, MapAnswer,
+    MemberAddress, NodeStatus, PeerStatus, ReplicaRole, ReplicaStatus, RequestError, Snapshot,
+};
+pub use founding::{Ballot, Founding, FoundingMember, FoundingMessage};
+pub use partition::{
+    CheckPrepared, Checked, CommitOne, Lock, Locked, PartitionError, PartitionReply,
+    PartitionRequest, Prepare, Prepared, Read, ReadAnswer, Refresh, Refusal, Resolve,
+};
+pub use peer::{
+    CoordinatorState, Heartbeat, HeartbeatReply, Leading, PeerFrame, PeerMessage, RequestNumber,
+};
+pub use record::{ChangeRecord, Decision, OutcomeAnswer, RecordAnswer, RecordChange, RecordState};
+pub use replication::{Entry, LogPosition, ReplicationMessage};
+pub use transaction::{
+    Condition, Guard, Operation, OperationKind, ReadRequest, ReadResult, Row, TransactionName,
+    VersionedValue,
+};

@@ -1,0 +1,101 @@
+//! What replicas of one partition say to each other (patterns Replicated Log, Leader and Followers;
+//! Ongaro, *Consensus: Bridging Theory and Practice*, 2014).
+
+use crate::ids::{LogIndex, Term};
+use bytes::Bytes;
+use clock::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Index and term of an entry; ordered as Raft compares logs: term first.
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug, Serialize, Deserialize,
+)]
+pub struct LogPosition {
+    /// The term of the entry.
+    pub term: Term,
+    /// Its index.
+    pub index: LogIndex,
+}
+
+/// One entry of a partition's log. The body is an encoded set of effects; empty is "no effect".
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Entry {
+    /// The term in which a leader appended it.
+    pub term: Term,
+    /// Its index.
+    pub index: LogIndex,
+    /// What it does.
+    pub body: Bytes,
+}
+
+impl Entry {
+    /// Its index and term.
+    pub fn position(&self) -> LogPosition {
+        LogPosition {
+            term: self.term,
+            index: self.index,
+        }
+    }
+}
+
+/// A message between replicas of one partition.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum ReplicationMessage {
+    /// Would you vote for me in `term`? Changes nothing at the voter.
+    PreVote {
+        /// The term that the sender would start.
+        term: Term,
+        /// The end of its log.
+        last: LogPosition,
+    },
+    /// Answers `PreVote`.
+    PreVoteReply {
+        /// The term asked about if granted, else the voter's own.
+        term: Term,
+        /// Whether it would.
+        granted: bool,
+    },
+    /// Vote for me in `term`.
+    Vote {
+        /// The candidate's term.
+        term: Term,
+        /// The end of its log.
+        last: LogPosition,
+    },
+    /// Answers `Vote`; leaves only when the vote is durable.
+    VoteReply {
+        /// The voter's term.
+        term: Term,
+        /// Whether the vote was given.
+        granted: bool,
+        /// The highest promise that the voter has acknowledged in any term (R9).
+        promised: Timestamp,
+    },
+    /// Entries after `previous`; none to probe or to move the commit index.
+    Append {
+        /// The leader's term.
+        term: Term,
+        /// The entry before the first one sent.
+        previous: LogPosition,
+        /// The entries, consecutive.
+        entries: Vec<Entry>,
+        /// The leader's commit index (high-water mark).
+        commit: LogIndex,
+    },
+    /// The follower's log is durable and equal to the leader's up to here.
+    Appended {
+        /// The follower's term.
+        term: Term,
+        /// Up to here.
+        matched: LogIndex,
+    },
+    /// The follower does not hold `previous`.
+    AppendRefused {
+        /// The follower's term.
+        term: Term,
+        /// What was refused.
+        previous: LogPosition,
+        /// The leader should try from here: no index above it can match.
+        hint: LogIndex,
+    },
+}

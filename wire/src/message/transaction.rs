@@ -1,0 +1,143 @@
+//! What transactions are made of: reads, guards and operations.
+
+use crate::ids::TransactionId;
+use crate::keys::{Key, KeyRange};
+use bytes::Bytes;
+use clock::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Names a transaction wherever it is asked about: by any gateway, for ever the same.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct TransactionName {
+    /// Its id.
+    pub id: TransactionId,
+    /// Nothing of it is prepared or placed at or above this. Fixed by the client when it first sends
+    /// the commit; the same id with another `expires` is refused.
+    pub expires: Timestamp,
+    /// The first key that it wrote; the partition that holds it keeps its record and outcome.
+    pub anchor: Key,
+}
+
+/// A value and the timestamp of the version that it is (pattern Versioned Value).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct VersionedValue {
+    /// The commit timestamp of the version.
+    pub timestamp: Timestamp,
+    /// Its bytes.
+    pub value: Bytes,
+}
+
+/// One key of a scan with its version.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Row {
+    /// The full key.
+    pub key: Key,
+    /// The version that was read.
+    pub version: VersionedValue,
+}
+
+/// One thing to read at a snapshot.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum ReadRequest {
+    /// One key.
+    Get {
+        /// Which.
+        key: Key,
+    },
+    /// The keys of a range in order.
+    Scan {
+        /// Which keys.
+        range: KeyRange,
+        /// From the end backwards.
+        reverse: bool,
+        /// At most so many rows; 0 is none at all.
+        limit: u32,
+        /// Stop after the row that brings keys and values to this many bytes.
+        bytes_max: u32,
+    },
+}
+
+/// What one [`ReadRequest`] gave.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum ReadResult {
+    /// The version at the snapshot; `None` if the key had none or was deleted.
+    Value(Option<VersionedValue>),
+    /// Rows in the order asked for.
+    Rows {
+        /// The rows.
+        rows: Vec<Row>,
+        /// What of the range was not looked at because of the limits; `None` if all of it was.
+        rest: Option<KeyRange>,
+    },
+}
+
+/// What must hold for a transaction to commit, checked at its commit timestamp.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Guard {
+    /// The key that is looked at.
+    pub key: Key,
+    /// What must be true of it.
+    pub condition: Condition,
+}
+
+/// A condition on one key.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Condition {
+    /// It has a value.
+    Exists,
+    /// It has none.
+    Absent,
+    /// Its value is exactly this.
+    Equals(Bytes),
+    /// It has no value or another one.
+    NotEquals(Bytes),
+    /// Its newest version is exactly this one; `None`: it has no value.
+    VersionIs(Option<Timestamp>),
+    /// Its value is a decimal number, at least this. An absent key counts as 0.
+    AtLeast(i64),
+    /// Its value is a decimal number, at most this. An absent key counts as 0.
+    AtMost(i64),
+}
+
+/// One change to one key. Operations of a transaction on one key apply in their order.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Operation {
+    /// The key that is written.
+    pub key: Key,
+    /// What is done to it.
+    pub kind: OperationKind,
+}
+
+/// What an [`Operation`] does. Numbers are signed 64-bit decimals in ASCII, so that they can be read
+/// by eye; an absent key counts as 0, as the empty string for `Append`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum OperationKind {
+    /// Sets the value.
+    Put(Bytes),
+    /// Removes the value (writes a tombstone).
+    Delete,
+    /// Adds to a number; overflow is an error.
+    Add(i64),
+    /// The lesser of the number and this one. An absent key takes this one.
+    Min(i64),
+    /// The greater of the number and this one. An absent key takes this one.
+    Max(i64),
+    /// Appends bytes.
+    Append(Bytes),
+}
+
+impl OperationKind {
+    /// Whether the new value depends on the old one.
+    pub fn reads_old_value(&self) -> bool {
+        !matches!(self, OperationKind::Put(_) | OperationKind::Delete)
+    }
+
+    /// The bytes that it carries.
+    pub fn payload_bytes(&self) -> usize {
+        match self {
+            OperationKind::Put(bytes) | OperationKind::Append(bytes) => bytes.len(),
+            OperationKind::Delete => 0,
+            OperationKind::Add(_) | OperationKind::Min(_) | OperationKind::Max(_) => 8,
+        }
+    }
+}
