@@ -313,9 +313,8 @@ mod tests {
         assert_eq!(map.locate(&key("l")).partition, PartitionId(1));
         assert_eq!(map.locate(&key("m")).partition, PartitionId(2));
         assert_eq!(map.locate(&Key::least()).partition, PartitionId(1));
-        let both: Vec<_> = map
-            .overlapping(&KeyRange::new(key("a"), Some(key("z"))))
-            .collect();
+        let range = KeyRange::new(key("a"), Some(key("z")));
+        let both: Vec<_> = map.overlapping(&range).collect();
         assert_eq!(both.len(), 2);
     }
 
