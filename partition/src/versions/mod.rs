@@ -1,0 +1,1 @@
+//! Versioned values in the store.
