@@ -1,0 +1,217 @@
+//! What a store of versions is asked and what it answers. [`super::MemoryStore`] and the store on disk
+//! behave alike.
+
+use bytes::Bytes;
+use clock::Timestamp;
+use std::collections::BTreeMap;
+use wire::ids::{LogIndex, PartitionId};
+use wire::keys::{Key, KeyRange};
+use wire::message::LogPosition;
+
+/// One version of one key (pattern Versioned Value).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct VersionRow {
+    /// The full key.
+    pub key: Key,
+    /// When it was written, in the order of all transactions.
+    pub timestamp: Timestamp,
+    /// The value; `None` is a tombstone.
+    pub value: Option<Bytes>,
+}
+
+/// What a run of committed entries of one partition does to the store, all of it or nothing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StoreBatch {
+    /// The partition.
+    pub partition: PartitionId,
+    /// Names the replica's rows in this store.
+    pub incarnation: u32,
+    /// The last of the entries.
+    pub applied: LogPosition,
+    /// The partition's closed timestamp after them.
+    pub closed: Timestamp,
+    /// New versions.
+    pub versions: Vec<VersionRow>,
+    /// Small rows beside the versions (locks, markers, records, outcomes); `None` deletes.
+    pub meta: Vec<(Bytes, Option<Bytes>)>,
+}
+
+/// What a store thread is asked to do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum StoreTask {
+    /// Apply committed entries; told back with [`StoreReport::Applied`].
+    Apply(StoreBatch),
+    /// Answer questions from one snapshot; told back with [`StoreReport::Answer`].
+    Query {
+        /// The partition.
+        partition: PartitionId,
+        /// Names the replica's rows in this store.
+        incarnation: u32,
+        /// Told back with the answer.
+        ticket: u64,
+        /// Answered in this order.
+        queries: Vec<StoreQuery>,
+    },
+}
+
+/// A question to the store.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum StoreQuery {
+    /// The newest version of a key at or below a timestamp, tombstones included.
+    Get {
+        /// The key.
+        key: Key,
+        /// The timestamp.
+        at: Timestamp,
+    },
+    /// The newest version at or below a timestamp of each key of a range, tombstones included.
+    Scan {
+        /// The range.
+        range: KeyRange,
+        /// From the end of the range.
+        reverse: bool,
+        /// The timestamp.
+        at: Timestamp,
+        /// At most so many rows.
+        rows_max: u32,
+        /// No further row once keys and values reach this many bytes; the first is given in any case.
+        bytes_max: u32,
+    },
+    /// Whether a key of a range has a version in `(above, up_to]`: the least such key.
+    Changed {
+        /// The range.
+        range: KeyRange,
+        /// Above this.
+        above: Timestamp,
+        /// At or below this.
+        up_to: Timestamp,
+    },
+    /// One small row.
+    Meta {
+        /// Its key.
+        key: Bytes,
+    },
+    /// All small rows whose keys begin so, ascending.
+    MetaPrefix {
+        /// The beginning; empty for all.
+        prefix: Bytes,
+    },
+}
+
+/// The answer to one [`StoreQuery`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum StoreResult {
+    /// To `Get`.
+    Version(Option<VersionRow>),
+    /// To `Scan`.
+    Rows {
+        /// In the order asked for.
+        rows: Vec<VersionRow>,
+        /// What of the range was not looked at; `None` when all was.
+        rest: Option<KeyRange>,
+    },
+    /// To `Changed`.
+    Changed(Option<Key>),
+    /// To `Meta`.
+    Meta(Option<Bytes>),
+    /// To `MetaPrefix`.
+    MetaRows(Vec<(Bytes, Bytes)>),
+}
+
+/// The answers to one query task, all from one snapshot.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StoreAnswer {
+    /// What the snapshot contains of the partition; 0 if nothing was applied yet.
+    pub applied: LogIndex,
+    /// The newest timestamp of any version that was applied for the partition.
+    pub newest: Timestamp,
+    /// In the order of the queries.
+    pub results: Vec<StoreResult>,
+}
+
+/// What a store thread says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum StoreReport {
+    /// Readable in snapshots from now on.
+    Applied {
+        /// The partition.
+        partition: PartitionId,
+        /// Up to this entry.
+        index: LogIndex,
+    },
+    /// In the store's tables, which survive any crash: the log may be discarded up to here.
+    Persisted {
+        /// The partition.
+        partition: PartitionId,
+        /// Up to this entry.
+        position: LogPosition,
+    },
+    /// The answer to a query task.
+    Answer {
+        /// The partition.
+        partition: PartitionId,
+        /// The task's ticket.
+        ticket: u64,
+        /// What was found.
+        answer: StoreAnswer,
+    },
+    /// Final: the node stops.
+    Failed {
+        /// Why.
+        why: String,
+    },
+}
+
+/// How far a partition was applied.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AppliedState {
+    /// The last entry applied.
+    pub position: LogPosition,
+    /// The partition's closed timestamp then.
+    pub closed: Timestamp,
+    /// The newest timestamp of any version that was applied for it.
+    pub newest: Timestamp,
+}
+
+/// The store failed. Final: what it holds in memory can no longer be trusted.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The tables could not be read or written.
+    #[error("the store failed: {0}")]
+    Failed(String),
+    /// A row reads as nothing this version writes.
+    #[error("the store holds a row that is damaged: {0}")]
+    Damaged(String),
+    /// The data directory cannot be used.
+    #[error("the store cannot be opened: {0}")]
+    Open(String),
+}
+
+/// A store of versions.
+///
+/// - Batches of one partition and incarnation come in the order of their positions.
+/// - A batch is seen whole or not at all.
+/// - What a crash leaves of each partition is a prefix of its batches, at least what
+///   [`Store::persisted`] said.
+pub trait Store: Send {
+    /// Applies batches, all in one step.
+    fn apply(&mut self, batches: &[StoreBatch]) -> Result<(), StoreError>;
+
+    /// Answers questions from one snapshot.
+    fn query(
+        &self,
+        partition: PartitionId,
+        incarnation: u32,
+        queries: &[StoreQuery],
+    ) -> Result<StoreAnswer, StoreError>;
+
+    /// How far a partition is applied; `None` if nothing was ever applied under this incarnation.
+    fn applied(
+        &self,
+        partition: PartitionId,
+        incarnation: u32,
+    ) -> Result<Option<AppliedState>, StoreError>;
+
+    /// Up to where each partition, in its latest incarnation, survives any crash.
+    fn persisted(&mut self) -> Result<BTreeMap<PartitionId, LogPosition>, StoreError>;
+}
