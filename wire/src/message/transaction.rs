@@ -99,6 +99,29 @@ pub enum Condition {
     AtMost(i64),
 }
 
+impl Condition {
+    /// Whether it holds of a version; an error says why the value cannot be judged.
+    pub fn holds(&self, found: Option<&VersionedValue>) -> Result<bool, String> {
+        Ok(match self {
+            Condition::Exists => found.is_some(),
+            Condition::Absent => found.is_none(),
+            Condition::Equals(value) => found.is_some_and(|f| f.value == *value),
+            Condition::NotEquals(value) => found.is_none_or(|f| f.value != *value),
+            Condition::VersionIs(version) => found.map(|f| f.timestamp) == *version,
+            Condition::AtLeast(least) => number(found)? >= *least,
+            Condition::AtMost(most) => number(found)? <= *most,
+        })
+    }
+}
+
+/// The decimal number that a value is; an absent key counts as 0.
+fn number(found: Option<&VersionedValue>) -> Result<i64, String> {
+    let Some(found) = found else { return Ok(0) };
+    let text = std::str::from_utf8(&found.value).ok();
+    text.and_then(|text| text.parse().ok())
+        .ok_or_else(|| "its value is not a decimal number of 64 bits".to_owned())
+}
+
 /// One change to one key. Operations of a transaction on one key apply in their order.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Operation {
