@@ -1,1 +1,533 @@
 //! Replication of one partition's log.
+
+mod candidate;
+mod follower;
+mod generation_clock;
+mod high_water_mark;
+mod leader;
+mod majority_quorum;
+mod progress;
+mod replicated_log;
+
+pub use majority_quorum::Quorum;
+pub use progress::{
+    APPEND_BYTES_MAX, APPEND_ENTRIES_MAX, IN_FLIGHT_APPENDS_MAX, IN_FLIGHT_BYTES_MAX,
+    PROBE_BYTES_MAX,
+};
+
+use bytes::Bytes;
+use candidate::Canvass;
+use clock::Timestamp;
+use follower::Follower;
+use generation_clock::GenerationClock;
+use high_water_mark::HighWaterMark;
+use leader::Leader;
+use replicated_log::ReplicatedLog;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+use wire::SplitMix64;
+use wire::ids::{LogIndex, NodeId, Term};
+use wire::message::{Entry, LogPosition, ReplicationMessage};
+
+/// How long the core waits for others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReplicationTiming {
+    /// How often a leading node is heard. Unanswered questions for votes are asked again as often.
+    pub heartbeat: Duration,
+    /// Silence of a leader after which others ask for votes; each time anew between this and twice
+    /// this. Also how long a leader may be out of touch with a majority.
+    pub election_timeout: Duration,
+    /// How long a leader waits for an answer to an `Append` before it sends again.
+    pub resend_after: Duration,
+}
+
+/// Who this replica is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ReplicationConfig {
+    /// The node that holds it.
+    pub me: NodeId,
+    /// All members, this one included.
+    pub members: Vec<NodeId>,
+    /// How long it waits.
+    pub timing: ReplicationTiming,
+    /// Of the random election timeouts.
+    pub seed: u64,
+}
+
+/// What a replica is within its partition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// Follows a leader, or waits for one.
+    Follower {
+        /// Whom, if known.
+        leader: Option<NodeId>,
+    },
+    /// Asks whether it would be elected.
+    PreCandidate,
+    /// Asks for votes in its term.
+    Candidate,
+    /// Leads in its term.
+    Leader,
+}
+
+/// What the core wants done, in this order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ReplicationEffect {
+    /// Write an entry to the log. It replaces what stood at its index and above.
+    LogEntry(Entry),
+    /// Write term and vote to the log.
+    LogHardState {
+        /// The term.
+        term: Term,
+        /// Who has this replica's vote in it.
+        voted_for: Option<NodeId>,
+    },
+    /// Send a message.
+    Send {
+        /// To whom.
+        to: NodeId,
+        /// What.
+        message: ReplicationMessage,
+        /// Only once everything logged in this turn and before is durable.
+        after_log: bool,
+    },
+    /// The high-water mark rose. Durable at a majority; perhaps not yet on this node's own disk
+    /// ([`Replication::durable`]).
+    Committed {
+        /// To here.
+        up_to: LogIndex,
+    },
+    /// It follows now: another leader, none, or in another term.
+    BecameFollower {
+        /// In this term.
+        term: Term,
+        /// Whom, if known.
+        leader: Option<NodeId>,
+    },
+    /// It asks for votes.
+    BecameCandidate {
+        /// In this term.
+        term: Term,
+    },
+    /// It leads. Nothing may be answered before an entry of this term is committed
+    /// ([`Replication::first_of_term_committed`]).
+    BecameLeader {
+        /// In this term.
+        term: Term,
+    },
+}
+
+/// The replication core of one replica.
+#[derive(Clone, Debug)]
+pub struct Replication {
+    me: NodeId,
+    quorum: Quorum,
+    timing: ReplicationTiming,
+    random: SplitMix64,
+    generation: GenerationClock,
+    log: ReplicatedLog,
+    commit: HighWaterMark,
+    role: RoleState,
+    /// When votes are asked for (or asked for again) if no leader is heard before.
+    election_due: Duration,
+    /// When a leader was heard last.
+    leader_heard: Option<Duration>,
+    /// Whether an entry was logged since the last flush.
+    logged_in_turn: bool,
+    /// Whether it may ask for votes.
+    electable: bool,
+}
+
+#[derive(Clone, Debug)]
+enum RoleState {
+    Follower(Follower),
+    PreCandidate(Canvass),
+    Candidate(Canvass),
+    Leader(Leader),
+}
+
+impl Replication {
+    /// A replica as its log remembers it: all given entries are durable and follow `base`.
+    ///
+    /// `commit` is what is known to be committed, for example because the store holds it; what lies
+    /// beyond the end of the log is not counted.
+    pub fn new(
+        config: ReplicationConfig,
+        term: Term,
+        voted_for: Option<NodeId>,
+        base: LogPosition,
+        entries: Vec<Entry>,
+        commit: LogIndex,
+        now: Duration,
+    ) -> Replication {
+        let ReplicationConfig {
+            me,
+            members,
+            timing,
+            seed,
+        } = config;
+        assert!(
+            members.contains(&me),
+            "a replica is a member of its partition: {me} is not in {members:?}"
+        );
+        assert!(
+            timing.heartbeat * 2 <= timing.election_timeout,
+            "a lost heartbeat is no reason for an election: {:?} against {:?}",
+            timing.heartbeat,
+            timing.election_timeout
+        );
+        let log = ReplicatedLog::new(base, entries);
+        assert!(
+            term >= log.last().term,
+            "the term is logged before its entries: {term} against {:?}",
+            log.last()
+        );
+        let commit = commit.clamp(base.index, log.last().index);
+        let mut replication = Replication {
+            me,
+            quorum: Quorum::of(members),
+            timing,
+            random: SplitMix64::new(seed),
+            generation: GenerationClock::new(term, voted_for),
+            role: RoleState::Follower(Follower::of(None, commit, log.durable())),
+            log,
+            commit: HighWaterMark::new(commit),
+            election_due: now,
+            leader_heard: None,
+            logged_in_turn: false,
+            electable: true,
+        };
+        replication.restart_election_timer(now);
+        replication
+    }
+
+    /// A message of another member came in.
+    ///
+    /// `promised` is the highest promise that this node has acknowledged to anyone (protocol, R9).
+    pub fn step(
+        &mut self,
+        now: Duration,
+        promised: Timestamp,
+        from: NodeId,
+        message: ReplicationMessage,
+        out: &mut Vec<ReplicationEffect>,
+    ) {
+        use ReplicationMessage as M;
+        if from == self.me || !self.quorum.has_member(from) {
+            // Whoever was never a member, or no longer is, has no say.
+            return;
+        }
+        match message {
+            M::PreVote { term, last } => self.on_pre_vote(now, from, term, last, out),
+            M::PreVoteReply { term, granted } => {
+                self.on_pre_vote_reply(now, promised, from, term, granted, out);
+            }
+            M::Vote { term, last } => self.on_vote(now, promised, from, term, last, out),
+            M::VoteReply {
+                term,
+                granted,
+                promised: told,
+            } => self.on_vote_reply(now, promised, from, term, granted, told, out),
+            M::Append {
+                term,
+                previous,
+                entries,
+                commit,
+            } => self.on_append(now, from, term, previous, entries, commit, out),
+            M::Appended { term, matched } => self.on_appended(now, from, term, matched, out),
+            M::AppendRefused {
+                term,
+                previous,
+                hint,
+            } => self.on_append_refused(now, from, term, previous, hint, out),
+        }
+    }
+
+    /// Time has passed: elections, check-quorum, overdue answers.
+    pub fn tick(&mut self, now: Duration, promised: Timestamp, out: &mut Vec<ReplicationEffect>) {
+        if let RoleState::Leader(_) = self.role {
+            self.on_leader_tick(now, out);
+        } else if now < self.election_due {
+            self.maybe_ask_again(now, out);
+        } else if self.electable {
+            self.on_election_timeout(now, promised, out);
+        }
+    }
+
+    /// Appends an entry if this replica leads, and says where. It is sent at the end of the turn
+    /// ([`Replication::flush`]), beside the own disk. How much may wait to be committed is bounded by
+    /// the caller.
+    pub fn propose(
+        &mut self,
+        body: Bytes,
+        out: &mut Vec<ReplicationEffect>,
+    ) -> Option<LogPosition> {
+        match self.role {
+            RoleState::Leader(_) => Some(self.append_of_term(body, out)),
+            _ => None,
+        }
+    }
+
+    /// Ends a turn: a leader sends to its followers what was appended or committed in it, a follower
+    /// answers what it was sent. Must be called at the end of every turn, after all else.
+    pub fn flush(&mut self, now: Duration, out: &mut Vec<ReplicationEffect>) {
+        self.send_appends(now, out);
+        self.acknowledge(out);
+        self.logged_in_turn = false;
+    }
+
+    /// The own disk has everything up to here. A position that the log does not hold is ignored.
+    pub fn on_durable(&mut self, position: LogPosition, out: &mut Vec<ReplicationEffect>) {
+        if self.log.maybe_raise_durable(position) {
+            self.maybe_commit_by_counting(out);
+        }
+    }
+
+    /// A node-wide heartbeat says that `from` leads here, and that `commit` is committed and known to
+    /// be held by this replica.
+    ///
+    /// # Errors
+    /// This replica's term, if it is later: then nothing is acknowledged to `from`.
+    pub fn on_heartbeat(
+        &mut self,
+        now: Duration,
+        from: NodeId,
+        term: Term,
+        commit: LogIndex,
+        out: &mut Vec<ReplicationEffect>,
+    ) -> Result<(), Term> {
+        if term < self.term() {
+            return Err(self.term());
+        }
+        self.on_leader_heard(now, from, term, out);
+        self.maybe_commit(commit, out);
+        Ok(())
+    }
+
+    /// `from` has answered a heartbeat of this replica in this term.
+    pub fn on_contact(&mut self, now: Duration, from: NodeId, term: Term) {
+        self.contact(now, from, term);
+    }
+
+    /// The answer to a heartbeat names a later term: whoever led before it steps down.
+    pub fn on_later_term(&mut self, now: Duration, term: Term, out: &mut Vec<ReplicationEffect>) {
+        if term > self.term() {
+            self.become_follower(now, term, None, out);
+        }
+    }
+
+    /// Whether it may ask for votes when it hears no leader. A node whose time source vouches for
+    /// nothing takes no leadership (protocol, *Clocks talk*). True at first.
+    pub fn set_electable(&mut self, electable: bool) {
+        self.electable = electable;
+    }
+
+    /// What it is.
+    pub fn role(&self) -> Role {
+        match &self.role {
+            RoleState::Follower(follower) => Role::Follower {
+                leader: follower.leader(),
+            },
+            RoleState::PreCandidate(_) => Role::PreCandidate,
+            RoleState::Candidate(_) => Role::Candidate,
+            RoleState::Leader(_) => Role::Leader,
+        }
+    }
+
+    /// Its term.
+    pub fn term(&self) -> Term {
+        self.generation.term()
+    }
+
+    /// Who leads in this term, as far as it knows.
+    pub fn leader(&self) -> Option<NodeId> {
+        match self.role() {
+            Role::Follower { leader } => leader,
+            Role::Leader => Some(self.me),
+            Role::PreCandidate | Role::Candidate => None,
+        }
+    }
+
+    /// All members, this one included.
+    pub fn members(&self) -> impl Iterator<Item = NodeId> {
+        self.quorum.members().into_iter()
+    }
+
+    /// The high-water mark: everything up to it is durable at a majority.
+    pub fn commit(&self) -> LogIndex {
+        self.commit.index()
+    }
+
+    /// The end of the log.
+    pub fn last(&self) -> LogPosition {
+        self.log.last()
+    }
+
+    /// Up to here the own disk has reported everything.
+    pub fn durable(&self) -> LogIndex {
+        self.log.durable()
+    }
+
+    /// The last position that was discarded.
+    pub fn base(&self) -> LogPosition {
+        self.log.base()
+    }
+
+    /// The term of the entry at an index, if it is the base or above and not beyond the end.
+    pub fn term_at(&self, index: LogIndex) -> Option<Term> {
+        self.log.term_at(index)
+    }
+
+    /// The entries of a range, without what is discarded or not yet there.
+    pub fn entries(&self, range: RangeInclusive<LogIndex>) -> impl Iterator<Item = &Entry> {
+        self.log.entries(range)
+    }
+
+    /// Whether it leads and an entry of its own term is committed: from then on its high-water mark
+    /// is at or above that of every leader before it (Ongaro 2014, section 6.4).
+    pub fn first_of_term_committed(&self) -> bool {
+        match &self.role {
+            RoleState::Leader(leader) => self.commit() >= leader.first_of_term(),
+            _ => false,
+        }
+    }
+
+    /// The highest promise told by its voters, itself included, when it became leader (protocol, R9).
+    /// `None` if it does not lead.
+    pub fn votes_promised(&self) -> Option<Timestamp> {
+        match &self.role {
+            RoleState::Leader(leader) => Some(leader.votes_promised()),
+            _ => None,
+        }
+    }
+
+    /// The lowest index that any member is known to hold durably, itself included: below it nobody
+    /// needs the log. `None` if it does not lead: only a leader knows.
+    pub fn matched_min(&self) -> Option<LogIndex> {
+        match &self.role {
+            RoleState::Leader(leader) => {
+                let own = self.durable();
+                Some(leader.matched_min().map_or(own, |others| others.min(own)))
+            }
+            _ => None,
+        }
+    }
+
+    /// The commit index that a heartbeat may tell a follower: no more than the follower is known to
+    /// hold. Zero if this replica does not lead.
+    pub fn heartbeat_commit_for(&self, follower: NodeId) -> LogIndex {
+        match &self.role {
+            RoleState::Leader(leader) => leader.matched(follower).min(self.commit()),
+            _ => LogIndex(0),
+        }
+    }
+
+    /// Whether it leads and this follower has refused the base of the leader's log: the entries that
+    /// it lacks are discarded.
+    pub fn needs_snapshot(&self, follower: NodeId) -> bool {
+        match &self.role {
+            RoleState::Leader(leader) => leader.needs_snapshot(follower),
+            _ => false,
+        }
+    }
+
+    /// Forgets entries in memory, up to a committed position (pattern Low-Water Mark).
+    pub fn discard(&mut self, up_to: LogPosition) {
+        assert!(
+            up_to.index <= self.commit(),
+            "what is not committed may still be needed or replaced: {up_to:?} above {}",
+            self.commit()
+        );
+        self.log.discard(up_to);
+    }
+
+    /// Asserts what must hold between any two turns, as far as it is cheap.
+    pub fn invariants(&self) {
+        let (base, commit) = (self.base(), self.commit());
+        let (durable, last) = (self.durable(), self.last());
+        assert!(
+            base.index <= commit && commit <= last.index,
+            "base {base:?} <= commit {commit} <= last {last:?}"
+        );
+        assert!(
+            base.index <= durable && durable <= last.index,
+            "base {base:?} <= durable {durable} <= last {last:?}"
+        );
+        assert!(
+            last.term <= self.term(),
+            "no entry is of a later term than its log: {last:?} against {}",
+            self.term()
+        );
+        match &self.role {
+            RoleState::Leader(leader) => {
+                assert_eq!(
+                    last.term,
+                    self.term(),
+                    "a leader's last entry is of its term"
+                );
+                assert_eq!(
+                    self.generation.voted_for(),
+                    Some(self.me),
+                    "a leader has its own vote"
+                );
+                leader.invariants(last.index);
+            }
+            RoleState::Candidate(_) => assert_eq!(
+                self.generation.voted_for(),
+                Some(self.me),
+                "a candidate has its own vote"
+            ),
+            RoleState::Follower(_) | RoleState::PreCandidate(_) => {}
+        }
+    }
+
+    /// Sets the next election timeout anew, at random in [t, 2t). A replica without others does not
+    /// wait for them.
+    fn restart_election_timer(&mut self, now: Duration) {
+        if self.others().next().is_none() {
+            self.election_due = now;
+            return;
+        }
+        let timeout = self.timing.election_timeout;
+        let extra = self.random.below(timeout.as_nanos() as u64);
+        self.election_due = now + timeout + Duration::from_nanos(extra);
+    }
+
+    /// All members but this one.
+    fn others(&self) -> impl Iterator<Item = NodeId> + use<> {
+        let me = self.me;
+        self.quorum
+            .members()
+            .into_iter()
+            .filter(move |member| *member != me)
+    }
+
+    /// What is written to the log whenever term or vote change.
+    fn hard_state(&self) -> ReplicationEffect {
+        ReplicationEffect::LogHardState {
+            term: self.generation.term(),
+            voted_for: self.generation.voted_for(),
+        }
+    }
+
+    /// Adds an entry to the log in memory and on disk.
+    fn append(&mut self, entry: Entry, out: &mut Vec<ReplicationEffect>) {
+        self.log.append(entry.clone());
+        self.logged_in_turn = true;
+        out.push(ReplicationEffect::LogEntry(entry));
+    }
+
+    /// Raises the high-water mark, if that is higher. Says whether.
+    fn maybe_commit(&mut self, index: LogIndex, out: &mut Vec<ReplicationEffect>) -> bool {
+        assert!(
+            index <= self.last().index,
+            "what is committed is in the log: {index} lies beyond {:?}",
+            self.last()
+        );
+        let rose = self.commit.maybe_raise(index);
+        if rose {
+            out.push(ReplicationEffect::Committed { up_to: index });
+        }
+        rose
+    }
+}
