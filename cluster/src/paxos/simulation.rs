@@ -391,6 +391,13 @@ fn five_founders_found_one_cluster() {
     all_found(5, 2_000);
 }
 
+/// Half of an even number is no majority.
+#[test]
+fn two_and_four_founders_found_one_cluster() {
+    all_found(2, 500);
+    all_found(4, 1_000);
+}
+
 /// The checker can fail: speaking before the log is flushed founds two clusters in some world.
 #[test]
 fn speaking_before_the_log_is_flushed_is_caught() {
