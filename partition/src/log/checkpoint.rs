@@ -93,8 +93,8 @@ impl Checkpoint {
         partition: PartitionId,
         what: &str,
     ) -> Result<&mut ReplicaCheckpoint, String> {
-        self.replicas
-            .get_mut(&partition)
-            .ok_or_else(|| format!("{what} of {partition}, which was never installed or is dropped"))
+        self.replicas.get_mut(&partition).ok_or_else(|| {
+            format!("{what} of {partition}, which was never installed or is dropped")
+        })
     }
 }

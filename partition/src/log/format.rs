@@ -187,8 +187,9 @@ pub(super) fn validate(segment: &[u8], offset: usize, epoch: u32) -> Option<Vali
     if length > RECORD_BYTES_MAX || flush_start > offset as u64 {
         return None;
     }
-    let end = offset + RECORD_HEADER_BYTES + length;
-    let checked = segment.get(offset + CHECKED_FROM..end)?;
+    // With its padding: what follows a record begins inside the segment.
+    let record = segment.get(offset..offset + padded(length))?;
+    let checked = &record[CHECKED_FROM..RECORD_HEADER_BYTES + length];
     if record_checksum(checked, offset as u64) != read_u32(header, 4) {
         return None;
     }
@@ -219,7 +220,10 @@ impl Valid<'_> {
     /// What the record says; an error if this version does not know its form.
     pub(super) fn decode(&self) -> Result<Stored, String> {
         let unreadable = |error: postcard::Error| {
-            format!("a record of kind {} has an unknown form: {error}", self.kind)
+            format!(
+                "a record of kind {} has an unknown form: {error}",
+                self.kind
+            )
         };
         Ok(match self.kind {
             KIND_ENTRY => Stored::Record(self.decode_entry()?),
@@ -256,9 +260,7 @@ impl Valid<'_> {
             KIND_SEGMENT_HEAD => Stored::SegmentHead {
                 previous_end: from_bytes(self.payload).map_err(unreadable)?,
             },
-            KIND_CHECKPOINT => {
-                Stored::Checkpoint(from_bytes(self.payload).map_err(unreadable)?)
-            }
+            KIND_CHECKPOINT => Stored::Checkpoint(from_bytes(self.payload).map_err(unreadable)?),
             KIND_LOW_WATER_MARK => {
                 let (partition, up_to) = from_bytes(self.payload).map_err(unreadable)?;
                 Stored::LowWaterMark { partition, up_to }

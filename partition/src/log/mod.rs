@@ -19,6 +19,7 @@
 mod checkpoint;
 mod error;
 mod format;
+pub mod io;
 mod low_water_mark;
 mod record;
 mod recovery;

@@ -271,8 +271,7 @@ impl LogReader {
 
 /// A record above `end` whose flush began above `end` too says that `end` was durable.
 fn check_damage(segment: &SegmentBytes<'_>, end: usize) -> Result<(), LogError> {
-    let witness =
-        later_records(segment, end).find(|(_, flush_start)| *flush_start > end as u64);
+    let witness = later_records(segment, end).find(|(_, flush_start)| *flush_start > end as u64);
     let Some((offset, flush_start)) = witness else {
         return Ok(());
     };

@@ -8,9 +8,7 @@
 //!   So what is in a segment proves that all older ones were whole.
 
 use super::checkpoint::Checkpoint;
-use super::format::{
-    Place, encode_checkpoint, encode_head, encode_low_water_mark, encode_record,
-};
+use super::format::{Place, encode_checkpoint, encode_head, encode_low_water_mark, encode_record};
 use super::record::LogRecord;
 use wire::ids::PartitionId;
 use wire::message::LogPosition;

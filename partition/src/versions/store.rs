@@ -173,6 +173,28 @@ pub struct AppliedState {
     pub newest: Timestamp,
 }
 
+impl AppliedState {
+    /// The state of a replica after a batch. Batches come in order.
+    pub(super) fn after(before: Option<AppliedState>, batch: &StoreBatch) -> AppliedState {
+        if let Some(before) = before {
+            assert!(
+                batch.applied.index >= before.position.index,
+                "batches of {} come in the order of their positions: {:?} after {:?}",
+                batch.partition,
+                batch.applied,
+                before.position
+            );
+        }
+        let newest = before.map_or(Timestamp::ZERO, |state| state.newest);
+        let timestamps = batch.versions.iter().map(|row| row.timestamp);
+        AppliedState {
+            position: batch.applied,
+            closed: batch.closed,
+            newest: timestamps.fold(newest, Timestamp::max),
+        }
+    }
+}
+
 /// The store failed. Final: what it holds in memory can no longer be trusted.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {

@@ -1,0 +1,148 @@
+//! The directory of a log: who holds it, which format it is in, and which files there are.
+
+use crate::log::LogError;
+use rustix::fs::{FlockOperation, flock};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// The format that this version writes, and the newest it reads.
+const FORMAT: u32 = 1;
+const FORMAT_WORD: &str = "horolog-log";
+
+const SEGMENT_PREFIX: &str = "segment-";
+const FREE_PREFIX: &str = "free-";
+const SUFFIX: &str = ".log";
+
+/// A log's directory, held by this process until dropped.
+#[derive(Debug)]
+pub(super) struct Directory {
+    path: PathBuf,
+    handle: File,
+    _lock: File,
+}
+
+/// The files of a log.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Listing {
+    /// Epochs, ascending.
+    pub(super) segments: Vec<u32>,
+    /// Free files.
+    pub(super) free: Vec<PathBuf>,
+}
+
+/// Names what was tried on which path when an operation of the system fails.
+pub(super) fn failed<'a>(
+    what: &'static str,
+    path: &'a Path,
+) -> impl Fn(io::Error) -> LogError + use<'a> {
+    move |source| LogError::Io {
+        what,
+        path: path.to_owned(),
+        source,
+    }
+}
+
+impl Directory {
+    /// Makes the directory if it is not there, takes hold of it, and checks its format.
+    pub(super) fn open(path: &Path) -> Result<Directory, LogError> {
+        fs::create_dir_all(path).map_err(failed("make", path))?;
+        let directory = Directory {
+            path: path.to_owned(),
+            handle: File::open(path).map_err(failed("open", path))?,
+            _lock: take_lock(path)?,
+        };
+        directory.check_format()?;
+        Ok(directory)
+    }
+
+    fn check_format(&self) -> Result<(), LogError> {
+        let path = self.path.join("format");
+        match fs::read_to_string(&path) {
+            Ok(text) => check_format_text(&path, &text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if !self.list()?.segments.is_empty() {
+                    return Err(LogError::UnknownFormat(path));
+                }
+                self.write_format(&path)
+            }
+            Err(error) => Err(failed("read", &path)(error)),
+        }
+    }
+
+    fn write_format(&self, path: &Path) -> Result<(), LogError> {
+        let unfinished = self.path.join("format.new");
+        let write = || {
+            let mut file = File::create(&unfinished)?;
+            writeln!(file, "{FORMAT_WORD} {FORMAT}")?;
+            file.sync_all()?;
+            fs::rename(&unfinished, path)
+        };
+        write().map_err(failed("write", path))?;
+        self.sync()
+    }
+
+    /// The files that are there now.
+    pub(super) fn list(&self) -> Result<Listing, LogError> {
+        let mut listing = Listing::default();
+        let files = fs::read_dir(&self.path).map_err(failed("list", &self.path))?;
+        for file in files {
+            let file = file.map_err(failed("list", &self.path))?;
+            let name = file.file_name();
+            let Some(stem) = name.to_str().and_then(|name| name.strip_suffix(SUFFIX)) else {
+                continue;
+            };
+            if let Some(epoch) = stem.strip_prefix(SEGMENT_PREFIX) {
+                listing.segments.extend(epoch.parse::<u32>().ok());
+            } else if stem.starts_with(FREE_PREFIX) {
+                listing.free.push(file.path());
+            }
+        }
+        listing.segments.sort_unstable();
+        listing.free.sort_unstable();
+        Ok(listing)
+    }
+
+    pub(super) fn segment(&self, epoch: u32) -> PathBuf {
+        self.path
+            .join(format!("{SEGMENT_PREFIX}{epoch:010}{SUFFIX}"))
+    }
+
+    pub(super) fn free(&self, epoch: u32) -> PathBuf {
+        self.path.join(format!("{FREE_PREFIX}{epoch:010}{SUFFIX}"))
+    }
+
+    /// Makes creations, renamings and removals durable.
+    pub(super) fn sync(&self) -> Result<(), LogError> {
+        self.handle.sync_all().map_err(failed("sync", &self.path))
+    }
+}
+
+fn take_lock(directory: &Path) -> Result<File, LogError> {
+    let path = directory.join("lock");
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(failed("open", &path))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(LogError::InUse(directory.to_owned())),
+        Err(errno) => Err(failed("lock", &path)(errno.into())),
+    }
+}
+
+fn check_format_text(path: &Path, text: &str) -> Result<(), LogError> {
+    let version = text.trim_end().strip_prefix(FORMAT_WORD);
+    let version = version.and_then(|rest| rest.trim_start().parse::<u32>().ok());
+    match version {
+        Some(found) if found > FORMAT => Err(LogError::NewerFormat {
+            path: path.to_owned(),
+            found,
+            known: FORMAT,
+        }),
+        Some(FORMAT) => Ok(()),
+        _ => Err(LogError::UnknownFormat(path.to_owned())),
+    }
+}

@@ -1,0 +1,142 @@
+//! The thread that writes the log (patterns Singular Update Queue, Request Batch).
+//!
+//! It takes everything that waits in its queue, writes and syncs it as one, and says once how far the log
+//! is durable. While it syncs, the next batches gather: the slower the disk, the larger the batches.
+
+use super::write_ahead_log::WriteAheadLog;
+use crate::log::{LogBatch, LogError};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
+use std::thread::JoinHandle;
+use wire::ids::PartitionId;
+use wire::message::LogPosition;
+
+/// So many tasks wait for the log thread; a sender of more waits itself.
+pub const LOG_QUEUE_MAX: usize = 4096;
+/// No further batch joins a flush that has reached this size, bytes.
+const FLUSH_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// What the log thread is asked to do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LogTask {
+    /// Make these records durable.
+    Write(LogBatch),
+    /// The entries of a partition up to here are no longer needed.
+    Discard {
+        /// The partition.
+        partition: PartitionId,
+        /// The last entry that is not needed.
+        up_to: LogPosition,
+    },
+}
+
+/// What the log thread says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LogReport {
+    /// All batches up to this sequence are durable.
+    Durable {
+        /// Of the last batch.
+        sequence: u64,
+    },
+    /// Final: the node stops. Nothing after the last `Durable` may be relied upon.
+    Failed {
+        /// Why.
+        why: String,
+    },
+}
+
+/// The running log thread.
+#[derive(Debug)]
+pub struct LogThread {
+    sender: Sender<LogTask>,
+    thread: JoinHandle<WriteAheadLog>,
+}
+
+impl LogThread {
+    /// Starts the thread. It calls `notify` once a flush.
+    ///
+    /// # Panics
+    /// If the system refuses another thread.
+    pub fn spawn(wal: WriteAheadLog, notify: impl Fn(LogReport) + Send + 'static) -> LogThread {
+        let (sender, receiver) = bounded(LOG_QUEUE_MAX);
+        let thread = std::thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || {
+                let mut wal = wal;
+                if let Err(error) = run(&mut wal, &receiver, &notify) {
+                    let why = error.to_string();
+                    tracing::error!(why, "the log failed");
+                    notify(LogReport::Failed { why });
+                }
+                wal
+            })
+            .expect("the system gives a thread to a node that starts");
+        LogThread { sender, thread }
+    }
+
+    /// Where to send tasks.
+    pub fn sender(&self) -> Sender<LogTask> {
+        self.sender.clone()
+    }
+
+    /// Waits until everything sent is durable and every other sender is gone.
+    ///
+    /// # Panics
+    /// If the thread panicked.
+    pub fn join(self) -> WriteAheadLog {
+        drop(self.sender);
+        self.thread
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+fn run(
+    wal: &mut WriteAheadLog,
+    receiver: &Receiver<LogTask>,
+    notify: &impl Fn(LogReport),
+) -> Result<(), LogError> {
+    while let Some(first) = wait(wal, receiver)? {
+        let mut written = take(wal, first);
+        while wal.pending_bytes() < FLUSH_BYTES_MAX {
+            let Ok(task) = receiver.try_recv() else { break };
+            written = take(wal, task).or(written);
+        }
+        if let Some(sequence) = written {
+            wal.flush()?;
+            notify(LogReport::Durable { sequence });
+        }
+        if wal.must_prepare() {
+            wal.prepare()?;
+        }
+    }
+    wal.flush()
+}
+
+/// The next task; prepares space while there is none. `None` when no sender is left.
+fn wait(
+    wal: &mut WriteAheadLog,
+    receiver: &Receiver<LogTask>,
+) -> Result<Option<LogTask>, LogError> {
+    while wal.can_prepare() {
+        match receiver.try_recv() {
+            Ok(task) => return Ok(Some(task)),
+            Err(TryRecvError::Disconnected) => return Ok(None),
+            Err(TryRecvError::Empty) => wal.prepare()?,
+        }
+    }
+    Ok(receiver.recv().ok())
+}
+
+/// Adds a task to the flush; a batch's sequence.
+fn take(wal: &mut WriteAheadLog, task: LogTask) -> Option<u64> {
+    match task {
+        LogTask::Write(batch) => {
+            wal.append(&batch.records);
+            Some(batch.sequence)
+        }
+        LogTask::Discard { partition, up_to } => {
+            wal.discard(partition, up_to);
+            None
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! A store in memory, the twin of the one on disk: the simulator runs on it, and a model test holds the
+//! one on disk against it.
+//!
+//! Nothing is durable until [`MemoryStore::persist`] says so; [`MemoryStore::crash`] takes back what was
+//! applied since. For that, each change remembers what stood there before.
+
+use super::page::Page;
+use super::store::{
+    AppliedState, Store, StoreAnswer, StoreBatch, StoreError, StoreQuery, StoreResult, VersionRow,
+};
+use bytes::Bytes;
+use clock::Timestamp;
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use wire::ids::{LogIndex, PartitionId};
+use wire::keys::{Key, KeyRange};
+use wire::message::LogPosition;
+
+type Versions = BTreeMap<Timestamp, Option<Bytes>>;
+type Replica = (PartitionId, u32);
+
+/// A store in memory that forgets like one on disk.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryStore {
+    /// By incarnation.
+    rows: BTreeMap<u32, BTreeMap<Key, Versions>>,
+    meta: BTreeMap<Replica, BTreeMap<Bytes, Bytes>>,
+    applied: BTreeMap<Replica, AppliedState>,
+    persisted: BTreeMap<PartitionId, LogPosition>,
+    /// What to put back on a crash, the latest last.
+    undo: Vec<Undo>,
+}
+
+#[derive(Clone, Debug)]
+enum Undo {
+    Version {
+        incarnation: u32,
+        key: Key,
+        timestamp: Timestamp,
+        /// The outer `None`: there was no such version.
+        before: Option<Option<Bytes>>,
+    },
+    Meta {
+        replica: Replica,
+        key: Bytes,
+        before: Option<Bytes>,
+    },
+    Applied {
+        replica: Replica,
+        before: Option<AppliedState>,
+    },
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> MemoryStore {
+        MemoryStore::default()
+    }
+
+    /// Makes everything applied so far survive a crash.
+    pub fn persist(&mut self) {
+        self.undo.clear();
+        for ((partition, _), state) in &self.applied {
+            // In the order of incarnations: the latest of a partition stays.
+            self.persisted.insert(*partition, state.position);
+        }
+    }
+
+    /// Loses what was applied since the last [`MemoryStore::persist`].
+    pub fn crash(&mut self) {
+        while let Some(undo) = self.undo.pop() {
+            self.put_back(undo);
+        }
+    }
+
+    /// Every version under an incarnation, by key and then by timestamp.
+    pub fn versions(&self, incarnation: u32) -> impl Iterator<Item = VersionRow> {
+        let rows = self.rows.get(&incarnation).into_iter().flatten();
+        rows.flat_map(|(key, versions)| {
+            versions.iter().map(|(timestamp, value)| VersionRow {
+                key: key.clone(),
+                timestamp: *timestamp,
+                value: value.clone(),
+            })
+        })
+    }
+
+    fn put_back(&mut self, undo: Undo) {
+        match undo {
+            Undo::Version {
+                incarnation,
+                key,
+                timestamp,
+                before,
+            } => {
+                let rows = self.rows.entry(incarnation).or_default();
+                let versions = rows.entry(key.clone()).or_default();
+                match before {
+                    Some(value) => versions.insert(timestamp, value),
+                    None => versions.remove(&timestamp),
+                };
+                if versions.is_empty() {
+                    rows.remove(&key);
+                }
+            }
+            Undo::Meta {
+                replica,
+                key,
+                before,
+            } => {
+                let rows = self.meta.entry(replica).or_default();
+                match before {
+                    Some(value) => rows.insert(key, value),
+                    None => rows.remove(&key),
+                };
+            }
+            Undo::Applied { replica, before } => {
+                match before {
+                    Some(state) => self.applied.insert(replica, state),
+                    None => self.applied.remove(&replica),
+                };
+            }
+        }
+    }
+
+    fn apply_batch(&mut self, batch: &StoreBatch) {
+        let replica = (batch.partition, batch.incarnation);
+        for row in &batch.versions {
+            let rows = self.rows.entry(batch.incarnation).or_default();
+            let versions = rows.entry(row.key.clone()).or_default();
+            let before = versions.insert(row.timestamp, row.value.clone());
+            self.undo.push(Undo::Version {
+                incarnation: batch.incarnation,
+                key: row.key.clone(),
+                timestamp: row.timestamp,
+                before,
+            });
+        }
+        for (key, value) in &batch.meta {
+            let rows = self.meta.entry(replica).or_default();
+            let before = match value {
+                Some(value) => rows.insert(key.clone(), value.clone()),
+                None => rows.remove(key),
+            };
+            let key = key.clone();
+            self.undo.push(Undo::Meta {
+                replica,
+                key,
+                before,
+            });
+        }
+        let before = self.applied.get(&replica).copied();
+        self.applied
+            .insert(replica, AppliedState::after(before, batch));
+        self.undo.push(Undo::Applied { replica, before });
+    }
+
+    fn answer(&self, replica: Replica, query: &StoreQuery) -> StoreResult {
+        match query {
+            StoreQuery::Get { key, at } => StoreResult::Version(self.get(replica.1, key, *at)),
+            StoreQuery::Scan {
+                range,
+                reverse,
+                at,
+                rows_max,
+                bytes_max,
+            } => self.scan(replica.1, range, *reverse, *at, *rows_max, *bytes_max),
+            StoreQuery::Changed {
+                range,
+                above,
+                up_to,
+            } => StoreResult::Changed(self.changed(replica.1, range, *above, *up_to)),
+            StoreQuery::Meta { key } => {
+                let rows = self.meta.get(&replica);
+                StoreResult::Meta(rows.and_then(|rows| rows.get(key)).cloned())
+            }
+            StoreQuery::MetaPrefix { prefix } => {
+                let rows = self.meta.get(&replica).into_iter();
+                let rows = rows.flat_map(|rows| rows.range(prefix.clone()..));
+                let rows = rows.take_while(|(key, _)| key.starts_with(prefix));
+                StoreResult::MetaRows(rows.map(|(k, v)| (k.clone(), v.clone())).collect())
+            }
+        }
+    }
+
+    fn get(&self, incarnation: u32, key: &Key, at: Timestamp) -> Option<VersionRow> {
+        let versions = self.rows.get(&incarnation)?.get(key)?;
+        newest(key, versions, at)
+    }
+
+    fn scan(
+        &self,
+        incarnation: u32,
+        range: &KeyRange,
+        reverse: bool,
+        at: Timestamp,
+        rows_max: u32,
+        bytes_max: u32,
+    ) -> StoreResult {
+        let mut found = self
+            .in_range(incarnation, range)
+            .filter_map(|(key, versions)| newest(key, versions, at));
+        let mut page = Page::new(range, reverse, rows_max, bytes_max);
+        if reverse {
+            found.rev().all(|row| page.take(&row));
+        } else {
+            found.all(|row| page.take(&row));
+        }
+        page.into_result()
+    }
+
+    fn changed(
+        &self,
+        incarnation: u32,
+        range: &KeyRange,
+        above: Timestamp,
+        up_to: Timestamp,
+    ) -> Option<Key> {
+        let mut keys = self.in_range(incarnation, range);
+        let (key, _) = keys.find(|(_, versions)| {
+            let newest = versions.range(..=up_to).next_back();
+            newest.is_some_and(|(timestamp, _)| *timestamp > above)
+        })?;
+        Some(key.clone())
+    }
+
+    fn in_range(
+        &self,
+        incarnation: u32,
+        range: &KeyRange,
+    ) -> impl DoubleEndedIterator<Item = (&Key, &Versions)> {
+        let rows = self.rows.get(&incarnation).filter(|_| !range.is_empty());
+        let end = range.end.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let bounds = (Bound::Included(&range.start), end);
+        rows.into_iter().flat_map(move |rows| rows.range(bounds))
+    }
+}
+
+fn newest(key: &Key, versions: &Versions, at: Timestamp) -> Option<VersionRow> {
+    let (timestamp, value) = versions.range(..=at).next_back()?;
+    Some(VersionRow {
+        key: key.clone(),
+        timestamp: *timestamp,
+        value: value.clone(),
+    })
+}
+
+impl Store for MemoryStore {
+    fn apply(&mut self, batches: &[StoreBatch]) -> Result<(), StoreError> {
+        for batch in batches {
+            self.apply_batch(batch);
+        }
+        Ok(())
+    }
+
+    fn query(
+        &self,
+        partition: PartitionId,
+        incarnation: u32,
+        queries: &[StoreQuery],
+    ) -> Result<StoreAnswer, StoreError> {
+        let replica = (partition, incarnation);
+        let state = self.applied.get(&replica);
+        Ok(StoreAnswer {
+            applied: state.map_or(LogIndex(0), |state| state.position.index),
+            newest: state.map_or(Timestamp::ZERO, |state| state.newest),
+            results: queries.iter().map(|q| self.answer(replica, q)).collect(),
+        })
+    }
+
+    fn applied(
+        &self,
+        partition: PartitionId,
+        incarnation: u32,
+    ) -> Result<Option<AppliedState>, StoreError> {
+        Ok(self.applied.get(&(partition, incarnation)).copied())
+    }
+
+    fn persisted(&mut self) -> Result<BTreeMap<PartitionId, LogPosition>, StoreError> {
+        Ok(self.persisted.clone())
+    }
+}
