@@ -7,22 +7,18 @@
 //! | `keyspace-next` | the id that the next new keyspace gets, decimal |
 //! | `descriptor/<partition>` | the partition's descriptor, postcard |
 //!
-//! Numbers are decimal without leading zeros, so one thing has one key. The first rows come from the
-//! founding itself: all replicas of partition 1 install the same ones at [`FOUNDING_TIMESTAMP`],
-//! below everything that a clock ever gives, so no transaction is needed to write them. From then on
-//! they are ordinary rows, changed by ordinary transactions.
+//! Numbers are decimal without leading zeros, so one thing has one key. The first rows follow from the
+//! founding alone ([`initial_rows`]), so whichever node leads partition 1 first can write them, and
+//! writing them again changes nothing. From then on they are ordinary rows, changed by ordinary
+//! transactions.
 //!
 //! Not here: a replica's own logged descriptor is the truth for its range and members; the
 //! descriptor rows are an index that may lag behind it.
 
 use bytes::Bytes;
-use clock::Timestamp;
 use wire::ids::{KeyspaceId, NodeId, PartitionId};
 use wire::keys::{DEFAULT_KEYSPACE, Descriptor, Key, KeyRange, SYSTEM_KEYSPACE};
 use wire::message::Founding;
-
-/// At which timestamp the rows of the founding stand: one microsecond after 1970 began.
-pub const FOUNDING_TIMESTAMP: Timestamp = Timestamp::from_micros(1);
 
 /// The name of the keyspace that users have without asking.
 pub const DEFAULT_KEYSPACE_NAME: &str = "default";
@@ -165,7 +161,7 @@ pub fn decode_descriptor(key: &Key, value: &[u8]) -> Result<Descriptor, Unreadab
     })
 }
 
-/// The rows that partition 1 begins with, ascending by key, all at [`FOUNDING_TIMESTAMP`].
+/// The rows that partition 1 begins with, ascending by key.
 pub fn initial_rows(founding: &Founding) -> Vec<(Key, Bytes)> {
     let nodes = founding
         .members

@@ -134,6 +134,19 @@ pub enum FoundingError {
         /// The list that it was started with.
         given: Vec<String>,
     },
+    /// This node's cluster does not know its address.
+    #[error(
+        "this node belongs to the cluster {cluster} of {}, none of which is its address {me}: start it with the address that it had",
+        members.join(", ")
+    )]
+    AddressChanged {
+        /// The cluster.
+        cluster: ClusterId,
+        /// The addresses of its first nodes.
+        members: Vec<String>,
+        /// The address that it was started with.
+        me: String,
+    },
     /// What was recovered cannot be read.
     #[error(
         "the record of this node's founding cannot be read ({0}): it was written by another version, or is damaged"

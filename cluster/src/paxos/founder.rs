@@ -47,7 +47,7 @@ pub(super) enum Refusal {
 #[derive(Clone, Debug)]
 pub struct Founder {
     pub(super) plan: FoundingPlan,
-    /// Place of this node in the list.
+    /// Place of this node in the list; 0 if it is founded and the list does not matter any more.
     pub(super) place: usize,
     /// What this node proposes if nothing was accepted before.
     pub(super) proposal: Founding,
@@ -72,15 +72,19 @@ struct Turn {
 }
 
 impl Founder {
-    /// A founder by this plan; `recovered` is what it persisted last, if it ever did.
+    /// A founder by this plan; `recovered` is what it persisted last, if it ever did. Of a plan for
+    /// what is founded already only the address counts.
     pub fn new(plan: FoundingPlan, recovered: Option<Bytes>) -> Result<Founder, FoundingError> {
-        plan.check()?;
         let acceptor = match recovered {
             Some(stored) => Acceptor::recover(&stored, &plan.list)?,
             None => Acceptor::new(plan.list.clone()),
         };
+        match acceptor.founded() {
+            Some(founding) => check_member(&plan.me, founding)?,
+            None => plan.check()?,
+        }
         let place = plan.list.iter().position(|address| *address == plan.me);
-        let place = place.expect("a checked plan names this node in its list");
+        let place = place.unwrap_or_default();
         // Founders that were given equal seeds must not stand back for equal times.
         let mut random = SplitMix64::new(plan.seed ^ ((place as u64) << 56));
         let proposer = match acceptor.founded() {
@@ -234,6 +238,19 @@ impl Founder {
             self.majority(),
             silent.join(", ")
         )
+    }
+}
+
+fn check_member(me: &str, founding: &Founding) -> Result<(), FoundingError> {
+    let members = founding.members.iter().map(|m| m.address.clone());
+    let members: Vec<String> = members.collect();
+    match members.iter().any(|address| address == me) {
+        true => Ok(()),
+        false => Err(FoundingError::AddressChanged {
+            cluster: founding.cluster,
+            members,
+            me: me.to_owned(),
+        }),
     }
 }
 

@@ -566,6 +566,25 @@ fn a_restart_after_the_founding_tells_the_node_once() {
 }
 
 #[test]
+fn a_founded_node_needs_its_address_and_nothing_else_of_its_plan() {
+    let mut story = Story::of(&["a"]);
+    story.tick("a");
+    let stored = story.disks["a"].clone();
+    let mut none = plan("a", &[]);
+    none.replication = 0;
+    let founder = Founder::new(none, Some(stored.clone())).unwrap();
+    assert_eq!(founder.founding(), Some(&story.value("a")));
+    assert_eq!(
+        Founder::new(plan("b", &["a", "b"]), Some(stored)).unwrap_err(),
+        FoundingError::AddressChanged {
+            cluster: story.value("a").cluster,
+            members: list(&["a"]),
+            me: "b".into()
+        }
+    );
+}
+
+#[test]
 fn the_list_may_change_until_something_was_accepted() {
     let mut story = Story::of(&ABC);
     story.step("a", "b", prepare(ballot(2, 1)));
