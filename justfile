@@ -1,0 +1,22 @@
+# The commands that one types most. `just --list` shows them; each line can as well be typed as it stands.
+
+# Everything that must hold before a change goes in; writes nothing but target/
+verify:
+    .ci/run
+
+# Format, and do what clippy can do by itself
+fix:
+    cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged
+    cargo fmt --all
+
+# All tests, or those of one crate: just test -p cluster
+test *arguments='--workspace':
+    cargo test --locked {{ arguments }}
+
+# Whole clusters in virtual time: just simulate --seeds 100
+simulate *arguments:
+    cargo run --release --locked -p integration --example simulate -- {{ arguments }}
+
+# Load on a cluster of this machine: just bench --help
+bench *arguments:
+    cargo run --release --locked -p horolog -- bench {{ arguments }}
