@@ -1,0 +1,313 @@
+//! Reads at one snapshot, over any partitions (R1, R2; pattern Versioned Value).
+//!
+//! Points and the first piece of every scan go out at once, one request a partition. A scan goes on
+//! in the partition that follows (or, in reverse, precedes) until its limit or bytes are reached, so
+//! it reads nothing that its limit would throw away.
+//!
+//! Invariants:
+//! - results come in the order of the requests, rows in the order of the scan;
+//! - all of it is read at one timestamp;
+//! - what a scan did not look at is told, exactly, as its rest.
+
+use crate::ClientTag;
+use crate::limits::{RETRY_MS, SCAN_BYTES_MAX};
+use crate::request_waiting_list::{Flow, Turn};
+use clock::Timestamp;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use wire::ids::{PartitionId, TransactionId};
+use wire::keys::{Key, KeyRange, RangeMap};
+use wire::message::{
+    ClientAnswer, PartitionError, PartitionReply, PartitionRequest, Read, ReadRequest, ReadResult,
+    RequestError, RequestNumber, Row, VersionedValue,
+};
+
+/// What is made of a leader's refusal to serve.
+pub(crate) enum Refused {
+    /// The client is told.
+    Tell(RequestError),
+    /// The map moved, or a leader changed: again, by the map as it then is.
+    TryAgain,
+}
+
+/// Sorts a leader's refusal of a request that leaves nothing behind.
+pub(crate) fn refused(
+    turn: &Turn,
+    partition: PartitionId,
+    error: PartitionError,
+    until: Duration,
+) -> Refused {
+    Refused::Tell(match error {
+        PartitionError::TooFarAhead { timestamp, latest } => {
+            RequestError::TooFarAhead { timestamp, latest }
+        }
+        PartitionError::BelowHorizon { timestamp, horizon } => {
+            RequestError::BelowHorizon { timestamp, horizon }
+        }
+        PartitionError::LockWait { key, rival } => RequestError::LockWait { key, rival },
+        PartitionError::Overloaded { .. } => RequestError::Overloaded { retry_ms: RETRY_MS },
+        PartitionError::NotLeader { .. }
+        | PartitionError::LeadershipLost { .. }
+        | PartitionError::WrongRange { .. } => {
+            if turn.monotonic() < until {
+                return Refused::TryAgain;
+            }
+            turn.unavailable(partition, turn.list.config.timing.request_max)
+        }
+    })
+}
+
+/// One request and what of it is known.
+#[derive(Debug)]
+enum Progress {
+    Get {
+        key: Key,
+        found: Option<Option<VersionedValue>>,
+    },
+    Scan(Scan),
+}
+
+/// A scan and how far it has come.
+#[derive(Debug)]
+struct Scan {
+    /// What was not looked at yet.
+    left: Option<KeyRange>,
+    /// The piece that is asked for now.
+    piece: Option<KeyRange>,
+    reverse: bool,
+    limit: u32,
+    bytes_max: u32,
+    rows: Vec<Row>,
+    bytes: u64,
+    is_stopped: bool,
+}
+
+impl Scan {
+    fn new(range: KeyRange, reverse: bool, limit: u32, bytes_max: u32) -> Scan {
+        Scan {
+            left: (!range.is_empty()).then_some(range),
+            piece: None,
+            reverse,
+            limit,
+            bytes_max: bytes_max.min(SCAN_BYTES_MAX),
+            rows: Vec::new(),
+            bytes: 0,
+            is_stopped: limit == 0,
+        }
+    }
+
+    /// The next piece: where it lies and what to ask there. `None` if the scan is done.
+    fn next(&mut self, map: &RangeMap) -> Option<(PartitionId, ReadRequest)> {
+        if self.is_stopped {
+            return None;
+        }
+        let left = self.left.as_ref()?;
+        let mut holders = map.overlapping(left);
+        let holder = match self.reverse {
+            true => holders.next_back(),
+            false => holders.next(),
+        }?;
+        let piece = holder.range.intersection(left)?;
+        self.piece = Some(piece.clone());
+        let request = ReadRequest::Scan {
+            range: piece,
+            reverse: self.reverse,
+            limit: self.limit - self.rows.len() as u32,
+            bytes_max: (u64::from(self.bytes_max) - self.bytes) as u32,
+        };
+        Some((holder.partition, request))
+    }
+
+    /// Takes the rows of the piece that was asked for.
+    fn take(&mut self, rows: Vec<Row>, rest: Option<KeyRange>) {
+        let (Some(piece), Some(left)) = (self.piece.take(), self.left.take()) else {
+            unreachable!("rows came for a scan that asked for none");
+        };
+        let is_stuck = rows.is_empty() && rest.as_ref() == Some(&piece);
+        let size = |row: &Row| (row.key.bytes().len() + row.version.value.len()) as u64;
+        self.bytes += rows.iter().map(size).sum::<u64>();
+        self.rows.extend(rows);
+        let not_seen = match (self.reverse, rest) {
+            (false, Some(rest)) => KeyRange::new(rest.start, left.end),
+            (false, None) => match piece.end {
+                Some(end) => KeyRange::new(end, left.end),
+                None => KeyRange::new(Key::least(), Some(Key::least())),
+            },
+            (true, Some(rest)) => KeyRange::new(left.start, rest.end),
+            (true, None) => KeyRange::new(left.start, Some(piece.start)),
+        };
+        self.left = (!not_seen.is_empty()).then_some(not_seen);
+        let is_full =
+            self.rows.len() as u32 >= self.limit || self.bytes >= u64::from(self.bytes_max);
+        self.is_stopped = is_stuck || (is_full && !self.rows.is_empty());
+    }
+}
+
+/// A read that is under way.
+#[derive(Debug)]
+pub(crate) struct SnapshotRead {
+    pub(crate) client: ClientTag,
+    reader: Option<TransactionId>,
+    at: Timestamp,
+    progress: Vec<Progress>,
+    outstanding: BTreeMap<RequestNumber, Vec<usize>>,
+    again: Vec<usize>,
+    tries: u32,
+    until: Duration,
+    depends_on: Timestamp,
+}
+
+impl SnapshotRead {
+    pub(crate) fn begin(
+        turn: &mut Turn,
+        client: ClientTag,
+        reader: Option<TransactionId>,
+        at: Timestamp,
+        requests: Vec<ReadRequest>,
+    ) -> (SnapshotRead, Flow) {
+        let all: Vec<usize> = (0..requests.len()).collect();
+        let progress = requests.into_iter().map(|request| match request {
+            ReadRequest::Get { key } => Progress::Get { key, found: None },
+            ReadRequest::Scan {
+                range,
+                reverse,
+                limit,
+                bytes_max,
+            } => Progress::Scan(Scan::new(range, reverse, limit, bytes_max)),
+        });
+        let mut job = SnapshotRead {
+            client,
+            reader,
+            at,
+            progress: progress.collect(),
+            outstanding: BTreeMap::new(),
+            again: Vec::new(),
+            tries: 0,
+            until: turn.request_deadline(),
+            depends_on: Timestamp::ZERO,
+        };
+        job.send(turn, all);
+        let flow = job.maybe_finish(turn);
+        (job, flow)
+    }
+
+    /// Asks for what is still missing of these requests, one request a partition.
+    fn send(&mut self, turn: &mut Turn, places: Vec<usize>) {
+        let mut asks: BTreeMap<PartitionId, (Vec<usize>, Vec<ReadRequest>)> = BTreeMap::new();
+        for place in places {
+            let next = match &mut self.progress[place] {
+                Progress::Get { found: Some(_), .. } => None,
+                Progress::Get { key, .. } => {
+                    let partition = turn.map().locate(key).partition;
+                    Some((partition, ReadRequest::Get { key: key.clone() }))
+                }
+                Progress::Scan(scan) => scan.next(turn.map()),
+            };
+            if let Some((partition, request)) = next {
+                let (places, requests) = asks.entry(partition).or_default();
+                places.push(place);
+                requests.push(request);
+            }
+        }
+        for (partition, (places, requests)) in asks {
+            let body = PartitionRequest::Read(Read {
+                reader: self.reader,
+                timestamp: self.at,
+                requests,
+            });
+            let number = turn.ask(partition, body, self.until);
+            self.outstanding.insert(number, places);
+        }
+    }
+
+    pub(crate) fn on_reply(
+        &mut self,
+        turn: &mut Turn,
+        number: RequestNumber,
+        partition: PartitionId,
+        reply: PartitionReply,
+    ) -> Flow {
+        let places = self.outstanding.remove(&number).unwrap_or_default();
+        match reply {
+            PartitionReply::Read(answer) => {
+                self.depends_on = self.depends_on.max(answer.depends_on);
+                self.take(&places, answer.results);
+                self.send(turn, places);
+                self.maybe_finish(turn)
+            }
+            PartitionReply::Error(error) => match refused(turn, partition, error, self.until) {
+                Refused::Tell(why) => self.fail(turn, why),
+                Refused::TryAgain => {
+                    self.again.extend(places);
+                    self.tries += 1;
+                    turn.back_off(self.tries);
+                    Flow::Waits
+                }
+            },
+            other => unreachable!("a leader answered a read with {other:?}"),
+        }
+    }
+
+    fn take(&mut self, places: &[usize], results: Vec<ReadResult>) {
+        assert_eq!(
+            places.len(),
+            results.len(),
+            "a leader answers every read of a request"
+        );
+        for (place, result) in places.iter().zip(results) {
+            match (&mut self.progress[*place], result) {
+                (Progress::Get { found, .. }, ReadResult::Value(value)) => *found = Some(value),
+                (Progress::Scan(scan), ReadResult::Rows { rows, rest }) => scan.take(rows, rest),
+                (asked, other) => unreachable!("a leader answered {asked:?} with {other:?}"),
+            }
+        }
+    }
+
+    fn maybe_finish(&mut self, turn: &mut Turn) -> Flow {
+        if !self.outstanding.is_empty() || !self.again.is_empty() {
+            return Flow::Waits;
+        }
+        let progress = std::mem::take(&mut self.progress);
+        let results = progress.into_iter().map(|progress| match progress {
+            Progress::Get { found, .. } => ReadResult::Value(found.flatten()),
+            Progress::Scan(scan) => ReadResult::Rows {
+                rows: scan.rows,
+                rest: scan.left,
+            },
+        });
+        let answer = ClientAnswer::Read {
+            at: self.at,
+            results: results.collect(),
+        };
+        turn.answer(self.client, Ok(answer), self.depends_on);
+        Flow::Over
+    }
+
+    pub(crate) fn on_unreachable(
+        &mut self,
+        turn: &mut Turn,
+        partition: PartitionId,
+        waited: Duration,
+    ) -> Flow {
+        let why = turn.unavailable(partition, waited);
+        self.fail(turn, why)
+    }
+
+    pub(crate) fn on_timer(&mut self, turn: &mut Turn) -> Flow {
+        let again = std::mem::take(&mut self.again);
+        self.send(turn, again);
+        Flow::Waits
+    }
+
+    fn fail(&mut self, turn: &mut Turn, why: RequestError) -> Flow {
+        self.abandon(turn);
+        turn.answer(self.client, Err(why), Timestamp::ZERO);
+        Flow::Over
+    }
+
+    pub(crate) fn abandon(&mut self, turn: &mut Turn) {
+        for number in std::mem::take(&mut self.outstanding).into_keys() {
+            turn.cancel(number);
+        }
+    }
+}
