@@ -531,3 +531,6 @@ impl Replication {
         rose
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,610 @@
+use super::*;
+
+#[test]
+fn proposals_of_one_turn_travel_in_one_message_beside_the_own_disk() {
+    let mut scene = Scene::new(3, 1, &[]);
+    scene.elect();
+    scene.appended(2, 2, 1, &[]);
+    scene.appended(
+        3,
+        2,
+        1,
+        // A majority without the leader's own disk.
+        &[
+            "committed i1",
+            "n2 <- Append t2 after t2.i1 [] commit i1",
+            "n3 <- Append t2 after t2.i1 [] commit i1",
+        ],
+    );
+    assert!(scene.replication.first_of_term_committed());
+    assert_eq!(scene.replication.durable(), LogIndex(0));
+    scene.turn(
+        |replication, out| {
+            let first = replication.propose(Bytes::from_static(b"x"), out);
+            assert_eq!(first, Some(position(2, 2)));
+            replication.propose(Bytes::from_static(b"y"), out);
+        },
+        &[
+            "log t2.i2 \"x\"",
+            "log t2.i3 \"y\"",
+            "n2 <- Append t2 after t2.i1 [t2.i2 t2.i3] commit i1",
+            "n3 <- Append t2 after t2.i1 [t2.i2 t2.i3] commit i1",
+        ],
+    );
+    // The next does not wait for answers.
+    scene.propose(
+        "z",
+        &[
+            "log t2.i4 \"z\"",
+            "n2 <- Append t2 after t2.i3 [t2.i4] commit i1",
+            "n3 <- Append t2 after t2.i3 [t2.i4] commit i1",
+        ],
+    );
+    scene.durable(2, 3, &[]);
+    scene.appended(
+        2,
+        2,
+        4,
+        &[
+            "committed i3",
+            "n2 <- Append t2 after t2.i4 [] commit i3",
+            "n3 <- Append t2 after t2.i4 [] commit i3",
+        ],
+    );
+    assert_eq!(scene.replication.heartbeat_commit_for(node(2)), LogIndex(3));
+    assert_eq!(scene.replication.heartbeat_commit_for(node(3)), LogIndex(1));
+    assert_eq!(scene.replication.matched_min(), Some(LogIndex(1)));
+}
+
+#[test]
+fn a_commit_rides_on_entries_of_the_same_turn() {
+    let mut scene = Scene::new(3, 1, &[]);
+    scene.elect();
+    scene.durable(2, 1, &[]);
+    scene.turn(
+        |replication, out| {
+            let message = ReplicationMessage::Appended {
+                term: Term(2),
+                matched: LogIndex(1),
+            };
+            replication.step(at(10_000), Timestamp::ZERO, node(2), message, out);
+            replication.propose(Bytes::from_static(b"x"), out);
+        },
+        &[
+            "committed i1",
+            "log t2.i2 \"x\"",
+            "n2 <- Append t2 after t2.i1 [t2.i2] commit i1",
+        ],
+    );
+    // Node 3 is still asked where its log parts: one question at a time.
+    scene.appended(3, 2, 1, &["n3 <- Append t2 after t2.i1 [t2.i2] commit i1"]);
+}
+
+#[test]
+fn doubled_and_late_answers_change_nothing() {
+    let mut scene = Scene::new(3, 1, &[]);
+    scene.elect();
+    scene.propose("x", &["log t2.i2 \"x\""]);
+    scene.durable(2, 2, &[]);
+    scene.appended(
+        2,
+        2,
+        1,
+        &[
+            "committed i1",
+            "n2 <- Append t2 after t2.i1 [t2.i2] commit i1",
+        ],
+    );
+    scene.appended(2, 2, 1, &[]);
+    // Of a term in which this replica did not lead.
+    scene.appended(2, 1, 2, &[]);
+    scene.refused(2, 1, position(2, 1), 0, &[]);
+    // Of something that is known to be held by now.
+    scene.refused(2, 2, position(2, 1), 0, &[]);
+    assert_eq!(scene.replication.commit(), LogIndex(1));
+}
+
+#[test]
+fn a_follower_acknowledges_only_what_is_durable() {
+    let mut scene = Scene::new(3, 1, &[]);
+    scene.append(
+        2,
+        1,
+        position(0, 0),
+        &[entry(1, 1, "a"), entry(1, 2, "b")],
+        0,
+        &[
+            "follows n2 in t1",
+            "log t1.i1 \"a\"",
+            "log t1.i2 \"b\"",
+            // Waits for the disk together with the entries.
+            "n2 <= Appended t1 i2",
+        ],
+    );
+    // The same again: nothing is logged in this turn, so nothing is waited for.
+    scene.append(
+        2,
+        1,
+        position(0, 0),
+        &[entry(1, 1, "a"), entry(1, 2, "b")],
+        0,
+        &["n2 <= Appended t1 i0"],
+    );
+    scene.durable(1, 2, &[]);
+    scene.append(2, 1, position(1, 2), &[], 0, &["n2 <= Appended t1 i2"]);
+}
+
+#[test]
+fn what_becomes_durable_under_the_next_leader_is_told_to_it() {
+    let mut scene = Scene::new(3, 1, &[]);
+    let log = [entry(1, 1, "a"), entry(1, 2, "b")];
+    scene.append(
+        2,
+        1,
+        position(0, 0),
+        &log,
+        0,
+        &[
+            "follows n2 in t1",
+            "log t1.i1 \"a\"",
+            "log t1.i2 \"b\"",
+            "n2 <= Appended t1 i2",
+        ],
+    );
+    scene.append(
+        3,
+        2,
+        position(1, 2),
+        &[],
+        0,
+        &[
+            "log t2 for nobody",
+            "follows n3 in t2",
+            "n3 <= Appended t2 i0",
+        ],
+    );
+    scene.durable(1, 1, &["n3 <= Appended t2 i1"]);
+    scene.durable(1, 2, &["n3 <= Appended t2 i2"]);
+}
+
+#[test]
+fn a_follower_commits_what_it_holds_of_what_is_committed() {
+    let mut scene = Scene::new(3, 1, &[]);
+    scene.append(
+        2,
+        1,
+        position(0, 0),
+        &[entry(1, 1, "a")],
+        5,
+        &[
+            "follows n2 in t1",
+            "log t1.i1 \"a\"",
+            "committed i1",
+            "n2 <= Appended t1 i1",
+        ],
+    );
+    scene.durable(1, 1, &[]);
+    scene.append(
+        2,
+        1,
+        position(1, 1),
+        &[entry(1, 2, "b")],
+        1,
+        &["log t1.i2 \"b\"", "n2 <= Appended t1 i2"],
+    );
+    // News of a commit needs no answer, an older one changes nothing and is a question.
+    scene.append(2, 1, position(1, 2), &[], 2, &["committed i2"]);
+    scene.append(2, 1, position(1, 2), &[], 1, &["n2 <= Appended t1 i1"]);
+    assert_eq!(scene.replication.commit(), LogIndex(2));
+}
+
+#[test]
+fn a_heartbeat_moves_the_commit_index() {
+    let mut scene = Scene::new(3, 1, &[entry(1, 1, "a"), entry(1, 2, "b")]);
+    scene.turn(
+        |replication, out| {
+            replication
+                .on_heartbeat(at(0), node(2), Term(1), LogIndex(1), out)
+                .expect("not of an older term");
+        },
+        &["follows n2 in t1", "committed i1"],
+    );
+}
+
+#[test]
+fn a_gap_is_refused_with_the_end_of_the_log() {
+    let mut scene = Scene::new(3, 1, &[entry(1, 1, "a")]);
+    scene.append(
+        2,
+        1,
+        position(1, 3),
+        &[entry(1, 4, "d")],
+        0,
+        &[
+            "follows n2 in t1",
+            "n2 <- AppendRefused t1 after t1.i3 hint i1",
+        ],
+    );
+}
+
+#[test]
+fn an_append_of_an_older_term_is_told_the_later_one() {
+    let mut scene = Scene::new(3, 4, &[]);
+    scene.append(
+        2,
+        3,
+        position(0, 0),
+        &[entry(3, 1, "a")],
+        0,
+        &["n2 <- AppendRefused t4 after t0.i0 hint i0"],
+    );
+}
+
+#[test]
+fn a_mismatch_is_refused_below_the_terms_that_cannot_match() {
+    let log = [
+        entry(1, 1, "a"),
+        entry(2, 2, "b"),
+        entry(2, 3, "c"),
+        entry(4, 4, "d"),
+        entry(4, 5, "e"),
+    ];
+    // Entries of term 4 cannot match a log that has term 3 above them.
+    let mut scene = Scene::new(3, 5, &log);
+    scene.append(
+        2,
+        5,
+        position(3, 5),
+        &[],
+        0,
+        &[
+            "follows n2 in t5",
+            "n2 <- AppendRefused t5 after t3.i5 hint i3",
+        ],
+    );
+    // A run of an older term than the leader's is skipped whole.
+    scene.append(
+        2,
+        5,
+        position(3, 3),
+        &[],
+        0,
+        &["n2 <- AppendRefused t5 after t3.i3 hint i1"],
+    );
+    scene.append(
+        2,
+        5,
+        position(5, 5),
+        &[],
+        0,
+        &["n2 <- AppendRefused t5 after t5.i5 hint i3"],
+    );
+}
+
+#[test]
+fn a_conflicting_suffix_is_replaced() {
+    let mut scene = Scene::new(
+        3,
+        2,
+        &[entry(1, 1, "a"), entry(2, 2, "b"), entry(2, 3, "c")],
+    );
+    scene.append(
+        2,
+        3,
+        position(1, 1),
+        &[entry(3, 2, "B")],
+        1,
+        &[
+            "log t3 for nobody",
+            "follows n2 in t3",
+            "log t3.i2 \"B\"",
+            "committed i1",
+            "n2 <= Appended t3 i2",
+        ],
+    );
+    assert_eq!(scene.replication.last(), position(3, 2));
+    assert_eq!(scene.replication.durable(), LogIndex(1));
+    // A late report of the disk about what was replaced says nothing of what stands there now.
+    scene.durable(2, 3, &[]);
+    assert_eq!(scene.replication.durable(), LogIndex(1));
+}
+
+#[test]
+fn a_late_shorter_append_removes_nothing() {
+    let mut scene = Scene::new(3, 1, &[entry(1, 1, "a"), entry(1, 2, "b")]);
+    scene.append(
+        2,
+        1,
+        position(0, 0),
+        &[entry(1, 1, "a")],
+        0,
+        &["follows n2 in t1", "n2 <= Appended t1 i1"],
+    );
+    assert_eq!(scene.replication.last(), position(1, 2));
+}
+
+#[test]
+fn what_the_disk_has_not_reported_is_not_replaced_yet() {
+    let mut scene = Scene::new(3, 1, &[]);
+    scene.append(
+        2,
+        1,
+        position(0, 0),
+        &[entry(1, 1, "a")],
+        0,
+        &[
+            "follows n2 in t1",
+            "log t1.i1 \"a\"",
+            "n2 <= Appended t1 i1",
+        ],
+    );
+    let conflicting = [entry(2, 1, "A")];
+    scene.append(
+        3,
+        2,
+        position(0, 0),
+        &conflicting,
+        0,
+        &["log t2 for nobody", "follows n3 in t2"],
+    );
+    scene.durable(1, 1, &[]);
+    scene.append(
+        3,
+        2,
+        position(0, 0),
+        &conflicting,
+        0,
+        &["log t2.i1 \"A\"", "n3 <= Appended t2 i1"],
+    );
+}
+
+#[test]
+#[should_panic(expected = "what is committed is never replaced")]
+fn a_committed_entry_is_never_replaced() {
+    let mut scene = Scene::new(3, 1, &[entry(1, 1, "a")]);
+    scene.append(
+        2,
+        1,
+        position(1, 1),
+        &[],
+        1,
+        &["follows n2 in t1", "committed i1", "n2 <= Appended t1 i1"],
+    );
+    scene.append(3, 2, position(0, 0), &[entry(2, 1, "A")], 1, &[]);
+}
+
+/// Ongaro 2014, figure 3.7: an entry of term 2, by now on a majority of disks, is not committed by a
+/// leader of term 4 until an entry of term 4 is.
+#[test]
+fn an_entry_of_an_older_term_is_not_committed_by_counting() {
+    let mut scene = Scene::new(5, 3, &[entry(1, 1, "a"), entry(2, 2, "b")]);
+    scene.elect();
+    let rest = "[t4.i3] commit i0";
+    scene.refused(
+        2,
+        4,
+        position(2, 2),
+        1,
+        &["n2 <- Append t4 after t1.i1 [t2.i2 t4.i3] commit i0"],
+    );
+    scene.appended(3, 4, 2, &[&format!("n3 <- Append t4 after t2.i2 {rest}")]);
+    scene.appended(2, 4, 2, &[&format!("n2 <- Append t4 after t2.i2 {rest}")]);
+    scene.durable(4, 3, &[]);
+    assert_eq!(scene.replication.commit(), LogIndex(0));
+    scene.appended(3, 4, 3, &[]);
+    scene.appended(
+        2,
+        4,
+        3,
+        &[
+            "committed i3",
+            "n2 <- Append t4 after t4.i3 [] commit i3",
+            "n3 <- Append t4 after t4.i3 [] commit i3",
+        ],
+    );
+}
+
+#[test]
+fn a_lost_append_is_noticed_by_the_next_and_sent_again() {
+    let mut scene = Scene::new(2, 1, &[]);
+    scene.elect();
+    scene.appended(2, 2, 1, &[]);
+    scene.propose(
+        "x",
+        &[
+            "log t2.i2 \"x\"",
+            "n2 <- Append t2 after t2.i1 [t2.i2] commit i0",
+        ],
+    );
+    scene.propose(
+        "y",
+        &[
+            "log t2.i3 \"y\"",
+            "n2 <- Append t2 after t2.i2 [t2.i3] commit i0",
+        ],
+    );
+    scene.propose(
+        "z",
+        &[
+            "log t2.i4 \"z\"",
+            "n2 <- Append t2 after t2.i3 [t2.i4] commit i0",
+        ],
+    );
+    scene.refused(
+        2,
+        2,
+        position(2, 2),
+        1,
+        &["n2 <- Append t2 after t2.i1 [t2.i2 t2.i3 t2.i4] commit i0"],
+    );
+    // The refusal of the third: it was sent before the leader changed its mind.
+    scene.refused(2, 2, position(2, 3), 1, &[]);
+    scene.appended(2, 2, 4, &[]);
+    assert_eq!(scene.replication.heartbeat_commit_for(node(2)), LogIndex(0));
+    scene.durable(
+        2,
+        4,
+        &["committed i4", "n2 <- Append t2 after t2.i4 [] commit i4"],
+    );
+    assert_eq!(scene.replication.heartbeat_commit_for(node(2)), LogIndex(4));
+}
+
+#[test]
+fn silence_brings_everything_unanswered_once_more_and_again() {
+    let mut scene = Scene::new(2, 1, &[]);
+    scene.elect();
+    scene.appended(2, 2, 1, &[]);
+    scene.propose(
+        "x",
+        &[
+            "log t2.i2 \"x\"",
+            "n2 <- Append t2 after t2.i1 [t2.i2] commit i0",
+        ],
+    );
+    scene.propose(
+        "y",
+        &[
+            "log t2.i3 \"y\"",
+            "n2 <- Append t2 after t2.i2 [t2.i3] commit i0",
+        ],
+    );
+    scene.tick(at(10_199), &[]);
+    let again = ["n2 <- Append t2 after t2.i1 [t2.i2 t2.i3] commit i0"];
+    scene.tick(at(10_200), &again);
+    scene.tick(at(10_399), &[]);
+    scene.tick(at(10_400), &again);
+    scene.now = at(10_450);
+    scene.appended(2, 2, 3, &[]);
+    scene.tick(at(10_900), &[]);
+}
+
+#[test]
+fn an_answer_restarts_the_wait_for_the_next() {
+    let mut scene = Scene::new(2, 1, &[]);
+    scene.elect();
+    scene.appended(2, 2, 1, &[]);
+    scene.propose(
+        "x",
+        &[
+            "log t2.i2 \"x\"",
+            "n2 <- Append t2 after t2.i1 [t2.i2] commit i0",
+        ],
+    );
+    scene.propose(
+        "y",
+        &[
+            "log t2.i3 \"y\"",
+            "n2 <- Append t2 after t2.i2 [t2.i3] commit i0",
+        ],
+    );
+    scene.now = at(10_150);
+    scene.appended(2, 2, 2, &[]);
+    scene.tick(at(10_349), &[]);
+    scene.tick(
+        at(10_350),
+        &["n2 <- Append t2 after t2.i2 [t2.i3] commit i0"],
+    );
+}
+
+/// The indexes that a leader sends in one turn, message by message.
+fn sent(
+    scene: &mut Scene,
+    act: impl FnOnce(&mut Replication, &mut Vec<ReplicationEffect>),
+) -> Vec<Vec<u64>> {
+    let mut out = Vec::new();
+    act(&mut scene.replication, &mut out);
+    scene.replication.flush(scene.now, &mut out);
+    scene.replication.invariants();
+    let indexes = |effect: &ReplicationEffect| match effect {
+        ReplicationEffect::Send {
+            message: ReplicationMessage::Append { entries, .. },
+            ..
+        } => Some(entries.iter().map(|entry| entry.index.0).collect()),
+        _ => None,
+    };
+    out.iter().filter_map(indexes).collect()
+}
+
+fn appended(matched: u64) -> ReplicationMessage {
+    ReplicationMessage::Appended {
+        term: Term(2),
+        matched: LogIndex(matched),
+    }
+}
+
+#[test]
+fn the_window_bounds_the_messages_on_the_way() {
+    let mut scene = Scene::new(2, 1, &[]);
+    scene.elect();
+    scene.appended(2, 2, 1, &[]);
+    let propose = |replication: &mut Replication, out: &mut Vec<_>| {
+        replication.propose(Bytes::from_static(b"x"), out);
+    };
+    for index in 2..2 + IN_FLIGHT_APPENDS_MAX as u64 {
+        assert_eq!(sent(&mut scene, propose), [[index]]);
+    }
+    let beyond = 2 + IN_FLIGHT_APPENDS_MAX as u64;
+    assert_eq!(sent(&mut scene, propose), Vec::<Vec<u64>>::new());
+    assert_eq!(sent(&mut scene, propose), Vec::<Vec<u64>>::new());
+    // One place is free: what has gathered goes together.
+    let answer = |replication: &mut Replication, out: &mut Vec<_>| {
+        replication.step(at(10_000), Timestamp::ZERO, node(2), appended(2), out);
+    };
+    assert_eq!(sent(&mut scene, answer), [[beyond, beyond + 1]]);
+}
+
+#[test]
+fn messages_and_the_window_are_bounded_in_bytes() {
+    let mut scene = Scene::new(2, 1, &[]);
+    scene.elect();
+    let body = Bytes::from(vec![0; APPEND_BYTES_MAX / 2 - 100]);
+    let count = 3 * IN_FLIGHT_BYTES_MAX / APPEND_BYTES_MAX;
+    let nothing = sent(&mut scene, |replication, out| {
+        // Larger than a message may be: it travels alone.
+        replication.propose(Bytes::from(vec![0; 2 * APPEND_BYTES_MAX]), out);
+        for _ in 0..count {
+            replication.propose(body.clone(), out);
+        }
+    });
+    assert!(
+        nothing.is_empty(),
+        "the first question is not answered: {nothing:?}"
+    );
+    let messages = sent(&mut scene, |replication, out| {
+        replication.step(at(10_000), Timestamp::ZERO, node(2), appended(1), out);
+    });
+    assert_eq!(messages[0], [2]);
+    assert_eq!(messages[1], [3, 4]);
+    // Two megabytes in the first, one in each of the others.
+    assert_eq!(
+        messages.len(),
+        IN_FLIGHT_BYTES_MAX / APPEND_BYTES_MAX - 1 + 1
+    );
+}
+
+#[test]
+fn a_question_carries_little() {
+    let body = "0123456789abcdef";
+    let mut scene = Scene::new(2, 1, &[]);
+    scene.elect();
+    sent(&mut scene, |replication, out| {
+        for _ in 0..10_000 {
+            replication.propose(Bytes::from_static(body.as_bytes()), out);
+        }
+    });
+    scene.now = at(10_200);
+    let messages = sent(&mut scene, |replication, out| {
+        replication.tick(at(10_200), Timestamp::ZERO, out);
+    });
+    assert_eq!(messages.len(), 1);
+    assert!(messages[0].len() * body.len() <= PROBE_BYTES_MAX);
+    let messages = sent(&mut scene, |replication, out| {
+        replication.step(at(10_200), Timestamp::ZERO, node(2), appended(1), out);
+    });
+    assert!(
+        messages
+            .iter()
+            .all(|entries| entries.len() <= APPEND_ENTRIES_MAX)
+    );
+    assert_eq!(messages.iter().map(Vec::len).sum::<usize>(), 10_000);
+}
