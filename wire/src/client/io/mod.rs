@@ -1,0 +1,10 @@
+//! The IO of the client: connections, the pool of them, clocks and random numbers.
+
+mod commit;
+mod connection;
+mod machine;
+mod pool;
+
+pub(super) use commit::commit;
+pub(super) use machine::{Backoff, Patience, new_transaction_id};
+pub(super) use pool::{Answered, Pool, Route};

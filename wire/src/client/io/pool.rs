@@ -1,0 +1,350 @@
+//! All connections of a client, and which one a request takes.
+//!
+//! Invariant: a request is sent a second time only if that can do no harm: reads, locks and questions
+//! are idempotent; commits go their own way (`commit`).
+
+use super::connection::Connection;
+use super::machine::{Backoff, Patience, monotonic, wall};
+use crate::client::commit_retry::{Unanswered, is_served_elsewhere};
+use crate::client::routing::Routing;
+use crate::client::{ClientOptions, Error};
+use crate::ids::ClusterId;
+use crate::keys::Key;
+use crate::message::{ClientAnswer, ClientReply, ClientRequest, MapAnswer};
+use clock::Timestamp;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long dialling and shaking hands may take.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a gateway may take to give its map.
+const MAP_TIMEOUT: Duration = Duration::from_secs(1);
+/// A map older than this is asked for anew beside the next request.
+const MAP_AGE_MAX: Duration = Duration::from_secs(5);
+/// A map younger than this is not asked for again.
+const MAP_AGE_MIN: Duration = Duration::from_millis(100);
+/// How long a gateway may be silent about a read before another one is tried.
+const READ_SILENCE_MAX: Duration = Duration::from_secs(5);
+/// The first pause after all gateways failed, and the longest.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
+/// Clocks that differ by less than this count as equal.
+const CLOCK_DIFFERENCE_MIN: Duration = Duration::from_millis(500);
+
+/// Which gateway should serve a request.
+#[derive(Clone, Default)]
+pub(in crate::client) struct Route {
+    key: Option<Key>,
+    stay_at: Option<Arc<str>>,
+}
+
+impl Route {
+    /// Where the partition of this key is led.
+    pub(in crate::client) fn to(key: &Key) -> Route {
+        let key = Some(key.clone());
+        Route { key, stay_at: None }
+    }
+
+    /// Any.
+    pub(in crate::client) fn anywhere() -> Route {
+        Route::default()
+    }
+
+    /// The same gateway as before if possible.
+    pub(in crate::client) fn staying_at(mut self, gateway: Option<Arc<str>>) -> Route {
+        self.stay_at = gateway;
+        self
+    }
+}
+
+/// An answer and who gave it.
+pub(in crate::client) struct Answered {
+    pub(in crate::client) answer: ClientAnswer,
+    pub(in crate::client) gateway: Arc<str>,
+}
+
+impl Answered {
+    pub(in crate::client) fn unexpected(&self, expected: &'static str) -> Error {
+        let gateway = self.gateway.to_string();
+        Error::UnexpectedAnswer { gateway, expected }
+    }
+}
+
+type Slot = Arc<tokio::sync::Mutex<Option<Arc<Connection>>>>;
+
+pub(in crate::client) struct Pool {
+    cluster: ClusterId,
+    options: ClientOptions,
+    routing: Mutex<Routing>,
+    slots: Mutex<BTreeMap<(Arc<str>, usize), Slot>>,
+    next_slot: AtomicUsize,
+    map_read: Mutex<Instant>,
+    refreshing: AtomicBool,
+    clock_ahead_us: AtomicI64,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing that holds these locks can panic half-way through a change.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn dial(address: &str, cluster: Option<ClusterId>) -> Result<Arc<Connection>, String> {
+    match tokio::time::timeout(DIAL_TIMEOUT, Connection::dial(address, cluster)).await {
+        Ok(Ok(connection)) => Ok(Arc::new(connection)),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("no connection within {DIAL_TIMEOUT:?}")),
+    }
+}
+
+async fn ask_map(connection: &Connection) -> Result<MapAnswer, String> {
+    let asked = connection.request(&ClientRequest::Map);
+    match tokio::time::timeout(MAP_TIMEOUT, asked).await {
+        Ok(Ok(Ok(ClientAnswer::Map(map)))) => Ok(map),
+        Ok(Ok(Ok(_))) => Err("it did not answer with a map".into()),
+        Ok(Ok(Err(error))) => Err(error.to_string()),
+        Ok(Err(unanswered)) => Err(unanswered.why().to_owned()),
+        Err(_) => Err(format!("no map within {MAP_TIMEOUT:?}")),
+    }
+}
+
+impl Pool {
+    pub(in crate::client) async fn connect(
+        seeds: Vec<Arc<str>>,
+        options: ClientOptions,
+    ) -> Result<Arc<Pool>, Error> {
+        let patience = Patience::new(options.connect_timeout);
+        let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
+        loop {
+            let mut tried = Vec::new();
+            for seed in &seeds {
+                match Pool::connect_through(seed, &seeds, &options).await {
+                    Ok(pool) => return Ok(pool),
+                    Err(why) => tried.push((seed.to_string(), why)),
+                }
+            }
+            if patience.left().is_zero() || seeds.is_empty() {
+                return Err(Error::Connect { tried });
+            }
+            backoff.pause(patience.left()).await;
+        }
+    }
+
+    async fn connect_through(
+        seed: &Arc<str>,
+        seeds: &[Arc<str>],
+        options: &ClientOptions,
+    ) -> Result<Arc<Pool>, String> {
+        let connection = dial(seed, None).await?;
+        let map = ask_map(&connection).await?;
+        let cluster = map.cluster;
+        let routing = Routing::new(map, seeds.to_vec()).map_err(|error| error.to_string())?;
+        let pool = Pool {
+            cluster,
+            options: options.clone(),
+            routing: Mutex::new(routing),
+            slots: Mutex::default(),
+            next_slot: AtomicUsize::new(0),
+            map_read: Mutex::new(monotonic()),
+            refreshing: AtomicBool::new(false),
+            clock_ahead_us: AtomicI64::new(0),
+        };
+        pool.compare_clocks(&connection).await;
+        let slot: Slot = Arc::new(tokio::sync::Mutex::new(Some(connection)));
+        locked(&pool.slots).insert((seed.clone(), 0), slot);
+        Ok(Arc::new(pool))
+    }
+
+    /// A client whose clock is wrong would send commits that have expired already, so it learns how
+    /// far the cluster's time is ahead of its own. If that fails, it relies on its own.
+    async fn compare_clocks(&self, connection: &Connection) {
+        let asked = connection.request(&ClientRequest::Timestamp);
+        let answer = tokio::time::timeout(MAP_TIMEOUT, asked).await;
+        if let Ok(Ok(Ok(ClientAnswer::Timestamp(theirs)))) = answer {
+            let ahead = theirs.micros() as i64 - wall().micros() as i64;
+            if ahead.unsigned_abs() > CLOCK_DIFFERENCE_MIN.as_micros() as u64 {
+                tracing::warn!(
+                    ahead_us = ahead,
+                    "the cluster's clock differs from this machine's"
+                );
+                self.clock_ahead_us.store(ahead, Ordering::Relaxed);
+            }
+        }
+    }
+
+    pub(in crate::client) fn cluster(&self) -> ClusterId {
+        self.cluster
+    }
+
+    pub(in crate::client) fn options(&self) -> &ClientOptions {
+        &self.options
+    }
+
+    /// The cluster's time, roughly.
+    pub(in crate::client) fn wall(&self) -> Timestamp {
+        let ahead = self.clock_ahead_us.load(Ordering::Relaxed);
+        Timestamp::from_micros(wall().micros().saturating_add_signed(ahead))
+    }
+
+    /// The gateways to try, the best first.
+    pub(super) fn gateways(&self, route: &Route) -> Vec<Arc<str>> {
+        let mut order = locked(&self.routing).gateways(route.key.as_ref());
+        if let Some(stay) = &route.stay_at
+            && let Some(at) = order.iter().position(|address| address == stay)
+        {
+            order[..=at].rotate_right(1);
+        }
+        order
+    }
+
+    /// Sends to one gateway; waits for so long.
+    pub(super) async fn send(
+        self: &Arc<Self>,
+        gateway: &Arc<str>,
+        request: &ClientRequest,
+        silence_max: Duration,
+    ) -> Result<ClientReply, Unanswered> {
+        self.maybe_refresh_beside();
+        let answer = match self.connection(gateway).await {
+            Err(why) => Err(Unanswered::NotSent(why)),
+            Ok(connection) => {
+                match tokio::time::timeout(silence_max, connection.request(request)).await {
+                    Ok(answer) => answer,
+                    Err(_) => {
+                        let why = format!("no answer within {silence_max:?}");
+                        Err(Unanswered::Lost(why))
+                    }
+                }
+            }
+        };
+        let mut routing = locked(&self.routing);
+        match &answer {
+            Ok(Err(error)) if is_served_elsewhere(error) => routing.on_failure(gateway),
+            Ok(_) => routing.on_success(gateway),
+            Err(_) => routing.on_failure(gateway),
+        }
+        answer
+    }
+
+    async fn connection(&self, gateway: &Arc<str>) -> Result<Arc<Connection>, String> {
+        let turn = self.next_slot.fetch_add(1, Ordering::Relaxed);
+        let number = turn % self.options.connections_per_node.max(1);
+        let slot = {
+            let mut slots = locked(&self.slots);
+            slots.entry((gateway.clone(), number)).or_default().clone()
+        };
+        let mut slot = slot.lock().await;
+        if let Some(connection) = slot.as_ref().filter(|connection| !connection.is_lost()) {
+            return Ok(connection.clone());
+        }
+        let connection = dial(gateway, Some(self.cluster)).await;
+        let connection = connection.map_err(|why| format!("{gateway}: {why}"))?;
+        *slot = Some(connection.clone());
+        Ok(connection)
+    }
+
+    /// Asks one node, no other.
+    pub(in crate::client) async fn ask(
+        self: &Arc<Self>,
+        gateway: &Arc<str>,
+        request: &ClientRequest,
+    ) -> Result<Answered, Error> {
+        let waited = self.options.timeout.min(READ_SILENCE_MAX);
+        match self.send(gateway, request, waited).await {
+            Ok(reply) => Ok(Answered {
+                answer: reply?,
+                gateway: gateway.clone(),
+            }),
+            Err(unanswered) => Err(unanswered.into_error(waited)),
+        }
+    }
+
+    /// Asks gateway after gateway until one serves the request or time is up. Only for requests that
+    /// may be served twice.
+    pub(in crate::client) async fn call(
+        self: &Arc<Self>,
+        route: &Route,
+        request: &ClientRequest,
+    ) -> Result<Answered, Error> {
+        let patience = Patience::new(self.options.timeout);
+        let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
+        loop {
+            let mut last = Error::Unreachable {
+                waited: patience.waited(),
+                last: "no gateway is known".into(),
+            };
+            for gateway in self.gateways(route) {
+                let silence_max = silence_max(request).min(patience.left());
+                if silence_max.is_zero() {
+                    break;
+                }
+                match self.send(&gateway, request, silence_max).await {
+                    Ok(Ok(answer)) => return Ok(Answered { answer, gateway }),
+                    Ok(Err(error)) if is_served_elsewhere(&error) => last = error.into(),
+                    Ok(Err(error)) => return Err(error.into()),
+                    Err(unsendable @ Unanswered::Unsendable(_)) => {
+                        return Err(unsendable.into_error(patience.waited()));
+                    }
+                    Err(unanswered) => last = unanswered.into_error(patience.waited()),
+                }
+            }
+            if patience.left().is_zero() {
+                return Err(last);
+            }
+            self.refresh().await;
+            backoff.pause(patience.left()).await;
+        }
+    }
+
+    /// Reads the map anew, from whichever gateway gives it first.
+    pub(super) async fn refresh(&self) {
+        if self.map_age() < MAP_AGE_MIN {
+            return;
+        }
+        for gateway in self.gateways(&Route::anywhere()) {
+            let asked = match self.connection(&gateway).await {
+                Ok(connection) => ask_map(&connection).await,
+                Err(why) => Err(why),
+            };
+            let updated = asked.and_then(|map| self.on_map(map));
+            match updated {
+                Ok(()) => return,
+                Err(error) => tracing::debug!(%gateway, error, "no map from this node"),
+            }
+        }
+    }
+
+    fn on_map(&self, map: MapAnswer) -> Result<(), String> {
+        if map.cluster != self.cluster {
+            return Err(format!("it belongs to cluster {} now", map.cluster));
+        }
+        let updated = locked(&self.routing).update(map);
+        *locked(&self.map_read) = monotonic();
+        updated.map_err(|error| error.to_string())
+    }
+
+    fn map_age(&self) -> Duration {
+        monotonic() - *locked(&self.map_read)
+    }
+
+    /// Leaders move without a request failing, so an old map is read anew while requests go on.
+    fn maybe_refresh_beside(self: &Arc<Self>) {
+        if self.map_age() < MAP_AGE_MAX || self.refreshing.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let pool = self.clone();
+        tokio::spawn(async move {
+            pool.refresh().await;
+            pool.refreshing.store(false, Ordering::Release);
+        });
+    }
+}
+
+/// How long a gateway may be silent about a request. A lock may have to wait for its holder.
+fn silence_max(request: &ClientRequest) -> Duration {
+    match request {
+        ClientRequest::Lock { .. } => Duration::MAX,
+        _ => READ_SILENCE_MAX,
+    }
+}
