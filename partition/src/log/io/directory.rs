@@ -1,14 +1,16 @@
 //! The directory of a log: who holds it, which format it is in, and which files there are.
 
+use super::format_file::{Format, FormatError};
 use crate::log::LogError;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
-/// The format that this version writes, and the newest it reads.
-const FORMAT: u32 = 1;
-const FORMAT_WORD: &str = "horolog-log";
+const FORMAT: Format = Format {
+    word: "horolog-log",
+    version: 1,
+};
 
 const SEGMENT_PREFIX: &str = "segment-";
 const FREE_PREFIX: &str = "free-";
@@ -57,29 +59,17 @@ impl Directory {
     }
 
     fn check_format(&self) -> Result<(), LogError> {
-        let path = self.path.join("format");
-        match fs::read_to_string(&path) {
-            Ok(text) => check_format_text(&path, &text),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if !self.list()?.segments.is_empty() {
-                    return Err(LogError::UnknownFormat(path));
-                }
-                self.write_format(&path)
-            }
-            Err(error) => Err(failed("read", &path)(error)),
-        }
-    }
-
-    fn write_format(&self, path: &Path) -> Result<(), LogError> {
-        let unfinished = self.path.join("format.new");
-        let write = || {
-            let mut file = File::create(&unfinished)?;
-            writeln!(file, "{FORMAT_WORD} {FORMAT}")?;
-            file.sync_all()?;
-            fs::rename(&unfinished, path)
-        };
-        write().map_err(failed("write", path))?;
-        self.sync()
+        let is_new = self.list()?.segments.is_empty();
+        let checked = FORMAT.check(&self.path, is_new);
+        checked.map_err(|error| match error {
+            FormatError::Newer { path, found } => LogError::NewerFormat {
+                path,
+                found,
+                known: FORMAT.version,
+            },
+            FormatError::Unknown(path) => LogError::UnknownFormat(path),
+            FormatError::Io { what, path, source } => LogError::Io { what, path, source },
+        })
     }
 
     /// The files that are there now.
@@ -130,19 +120,5 @@ fn take_lock(directory: &Path) -> Result<File, LogError> {
         Ok(()) => Ok(file),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(LogError::InUse(directory.to_owned())),
         Err(errno) => Err(failed("lock", &path)(errno.into())),
-    }
-}
-
-fn check_format_text(path: &Path, text: &str) -> Result<(), LogError> {
-    let version = text.trim_end().strip_prefix(FORMAT_WORD);
-    let version = version.and_then(|rest| rest.trim_start().parse::<u32>().ok());
-    match version {
-        Some(found) if found > FORMAT => Err(LogError::NewerFormat {
-            path: path.to_owned(),
-            found,
-            known: FORMAT,
-        }),
-        Some(FORMAT) => Ok(()),
-        _ => Err(LogError::UnknownFormat(path.to_owned())),
     }
 }

@@ -8,6 +8,7 @@
 //! ```
 
 mod directory;
+pub(crate) mod format_file;
 mod log_thread;
 mod segment_file;
 mod write_ahead_log;

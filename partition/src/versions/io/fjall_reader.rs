@@ -1,0 +1,227 @@
+//! Questions to the store on disk. Each task is answered from one snapshot: a read beside it could see
+//! half of a batch.
+
+use crate::versions::page::Page;
+use crate::versions::row_keys as rows;
+use crate::versions::{AppliedState, StoreAnswer, StoreError, StoreQuery, StoreResult, VersionRow};
+use bytes::Bytes;
+use clock::Timestamp;
+use fjall::{Database, Guard, Keyspace, Readable, Snapshot};
+use wire::ids::{LogIndex, PartitionId};
+use wire::keys::{Key, KeyRange};
+
+/// Reads the store on disk, on a thread of its own.
+#[derive(Clone)]
+pub struct FjallReader {
+    pub(super) database: Database,
+    pub(super) rows: Keyspace,
+}
+
+pub(super) fn failed(error: impl std::fmt::Display) -> StoreError {
+    StoreError::Failed(error.to_string())
+}
+
+fn damaged(row: &[u8]) -> StoreError {
+    StoreError::Damaged(row.escape_ascii().to_string())
+}
+
+impl FjallReader {
+    /// Answers questions from one snapshot.
+    pub fn query(
+        &self,
+        partition: PartitionId,
+        incarnation: u32,
+        queries: &[StoreQuery],
+    ) -> Result<StoreAnswer, StoreError> {
+        let view = View {
+            snapshot: self.database.snapshot(),
+            rows: &self.rows,
+            partition,
+            incarnation,
+        };
+        let state = view.applied()?;
+        let results: Result<Vec<StoreResult>, StoreError> =
+            queries.iter().map(|query| view.answer(query)).collect();
+        Ok(StoreAnswer {
+            applied: state.map_or(LogIndex(0), |state| state.position.index),
+            newest: state.map_or(Timestamp::ZERO, |state| state.newest),
+            results: results?,
+        })
+    }
+
+    /// All replicas that were ever applied to, with how far.
+    pub(super) fn all_applied(
+        &self,
+    ) -> Result<Vec<((PartitionId, u32), AppliedState)>, StoreError> {
+        let snapshot = self.database.snapshot();
+        let found = snapshot.prefix(&self.rows, rows::APPLIED_PREFIX);
+        found
+            .map(|guard| {
+                let (key, value) = guard.into_inner().map_err(failed)?;
+                let replica = rows::decode_applied_key(&key).ok_or_else(|| damaged(&key))?;
+                let state = rows::decode_applied(&value).ok_or_else(|| damaged(&key))?;
+                Ok((replica, state))
+            })
+            .collect()
+    }
+}
+
+/// One replica's rows in one snapshot.
+struct View<'a> {
+    snapshot: Snapshot,
+    rows: &'a Keyspace,
+    partition: PartitionId,
+    incarnation: u32,
+}
+
+impl View<'_> {
+    fn applied(&self) -> Result<Option<AppliedState>, StoreError> {
+        let key = rows::applied_key(self.partition, self.incarnation);
+        let Some(value) = self.snapshot.get(self.rows, key).map_err(failed)? else {
+            return Ok(None);
+        };
+        Ok(Some(
+            rows::decode_applied(&value).ok_or_else(|| damaged(&key))?,
+        ))
+    }
+
+    fn answer(&self, query: &StoreQuery) -> Result<StoreResult, StoreError> {
+        Ok(match query {
+            StoreQuery::Get { key, at } => StoreResult::Version(self.get(key, *at)?),
+            StoreQuery::Scan {
+                range,
+                reverse,
+                at,
+                rows_max,
+                bytes_max,
+            } => {
+                let page = Page::new(range, *reverse, *rows_max, *bytes_max);
+                self.scan(range, *reverse, *at, page)?
+            }
+            StoreQuery::Changed {
+                range,
+                above,
+                up_to,
+            } => StoreResult::Changed(self.changed(range, *above, *up_to)?),
+            StoreQuery::Meta { key } => StoreResult::Meta(self.meta(key)?),
+            StoreQuery::MetaPrefix { prefix } => StoreResult::MetaRows(self.meta_rows(prefix)?),
+        })
+    }
+
+    fn get(&self, key: &Key, at: Timestamp) -> Result<Option<VersionRow>, StoreError> {
+        let range = rows::versions_of(self.incarnation, key, at);
+        let newest = self.snapshot.range(self.rows, range).next();
+        newest.map(version).transpose()
+    }
+
+    fn scan(
+        &self,
+        range: &KeyRange,
+        reverse: bool,
+        at: Timestamp,
+        mut page: Page<'_>,
+    ) -> Result<StoreResult, StoreError> {
+        if !range.is_empty() {
+            let found = self.versions_in(range);
+            if reverse {
+                fill_backwards(&mut page, found.rev(), at)?;
+            } else {
+                fill_forwards(&mut page, found, at)?;
+            }
+        }
+        Ok(page.into_result())
+    }
+
+    fn changed(
+        &self,
+        range: &KeyRange,
+        above: Timestamp,
+        up_to: Timestamp,
+    ) -> Result<Option<Key>, StoreError> {
+        if range.is_empty() {
+            return Ok(None);
+        }
+        for guard in self.versions_in(range) {
+            let row = guard.key().map_err(failed)?;
+            let (key, timestamp) = rows::decode_version_key(&row).ok_or_else(|| damaged(&row))?;
+            if timestamp > above && timestamp <= up_to {
+                return Ok(Some(key));
+            }
+        }
+        Ok(None)
+    }
+
+    fn versions_in(&self, range: &KeyRange) -> fjall::Iter {
+        let range = rows::versions_in(self.incarnation, range);
+        self.snapshot.range(self.rows, range)
+    }
+
+    fn meta(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        let key = rows::meta_key(self.partition, self.incarnation, key);
+        let value = self.snapshot.get(self.rows, key).map_err(failed)?;
+        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+    }
+
+    fn meta_rows(&self, prefix: &[u8]) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+        let prefix = rows::meta_key(self.partition, self.incarnation, prefix);
+        let found = self.snapshot.prefix(self.rows, prefix);
+        found
+            .map(|guard| {
+                let (key, value) = guard.into_inner().map_err(failed)?;
+                let key = rows::decode_meta_key(&key).ok_or_else(|| damaged(&key))?;
+                Ok((key, Bytes::copy_from_slice(&value)))
+            })
+            .collect()
+    }
+}
+
+fn version(guard: Guard) -> Result<VersionRow, StoreError> {
+    let (row, value) = guard.into_inner().map_err(failed)?;
+    let (key, timestamp) = rows::decode_version_key(&row).ok_or_else(|| damaged(&row))?;
+    rows::decode_version(key, timestamp, &value).ok_or_else(|| damaged(&row))
+}
+
+/// Of each key the newest version comes first: the first at or below `at` is taken.
+fn fill_forwards(
+    page: &mut Page<'_>,
+    found: impl Iterator<Item = Guard>,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let mut taken: Option<Key> = None;
+    for guard in found {
+        let row = version(guard)?;
+        if row.timestamp > at || taken.as_ref() == Some(&row.key) {
+            continue;
+        }
+        if !page.take(&row) {
+            return Ok(());
+        }
+        taken = Some(row.key);
+    }
+    Ok(())
+}
+
+/// Of each key the newest version comes last: the last at or below `at` is taken.
+fn fill_backwards(
+    page: &mut Page<'_>,
+    found: impl Iterator<Item = Guard>,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let mut candidate: Option<VersionRow> = None;
+    for guard in found {
+        let row = version(guard)?;
+        if row.timestamp > at {
+            continue;
+        }
+        if let Some(before) = candidate.replace(row)
+            && candidate.as_ref().map(|row| &row.key) != Some(&before.key)
+            && !page.take(&before)
+        {
+            return Ok(());
+        }
+    }
+    if let Some(last) = candidate {
+        page.take(&last);
+    }
+    Ok(())
+}

@@ -1,0 +1,292 @@
+//! The store on disk: a log-structured merge tree (fjall).
+//!
+//! All rows of a node lie in one tree, in which a batch is one step. So what its tables hold is always the
+//! result of a beginning of the batches, whatever else a crash takes away; with two trees, one could hold
+//! the applied state of batches whose versions the other has lost.
+//!
+//! The tree's own journal is never relied upon: it is not synced, and if it does not read back after a
+//! crash it is emptied, for whatever it held lies in the write-ahead log too. Its files are never
+//! removed: they carry the numbering on.
+
+use super::fjall_reader::{FjallReader, failed};
+use crate::log::io::format_file::{Format, FormatError};
+use crate::versions::persisted::Persisted;
+use crate::versions::row_keys as rows;
+use crate::versions::{AppliedState, Store, StoreAnswer, StoreBatch, StoreError, StoreQuery};
+use fjall::{AbstractTree, Database, Error, KeyspaceCreateOptions};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use wire::ids::PartitionId;
+use wire::message::LogPosition;
+
+const FORMAT: Format = Format {
+    word: "horolog-store",
+    version: 1,
+};
+const JOURNAL_BYTES_MAX: u64 = 128 * 1024 * 1024;
+/// Closing looks so often whether the last rows are in the tables.
+const CLOSE_POLL: Duration = Duration::from_millis(5);
+/// Closing waits so many times; what is not in the tables then comes from the log again.
+const CLOSE_POLLS_MAX: u32 = 2000;
+
+/// How much memory and how many threads the store takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StoreOptions {
+    /// Rows gather in memory up to this size before they become a table, bytes.
+    pub memtable_bytes: u64,
+    /// The cache of blocks of tables, bytes.
+    pub cache_bytes: u64,
+    /// Threads that write tables and compact them.
+    pub workers: usize,
+    /// Rows become a table at the latest when they hold back this much, bytes.
+    pub held_back_bytes_max: u64,
+}
+
+impl Default for StoreOptions {
+    fn default() -> StoreOptions {
+        StoreOptions {
+            memtable_bytes: 32 * 1024 * 1024,
+            cache_bytes: 64 * 1024 * 1024,
+            workers: 2,
+            held_back_bytes_max: 256 * 1024 * 1024,
+        }
+    }
+}
+
+impl StoreOptions {
+    /// For several nodes on one machine.
+    pub fn small() -> StoreOptions {
+        StoreOptions {
+            memtable_bytes: 8 * 1024 * 1024,
+            cache_bytes: 8 * 1024 * 1024,
+            workers: 1,
+            held_back_bytes_max: 16 * 1024 * 1024,
+        }
+    }
+}
+
+/// The store of a node on disk.
+pub struct FjallStore {
+    reader: FjallReader,
+    options: StoreOptions,
+    applied: BTreeMap<(PartitionId, u32), AppliedState>,
+    persisted: Persisted,
+}
+
+impl FjallStore {
+    /// Opens the store in a directory, which is made if it is not there.
+    pub fn open(directory: &Path, options: StoreOptions) -> Result<FjallStore, StoreError> {
+        let tables = directory.join("tables");
+        fs::create_dir_all(directory).map_err(|error| cannot_open(directory, error))?;
+        FORMAT
+            .check(directory, !tables.exists())
+            .map_err(format_refused)?;
+        let database = open_database(&tables, options)?;
+        let create = || {
+            KeyspaceCreateOptions::default()
+                .manual_journal_persist(true)
+                .max_memtable_size(options.memtable_bytes)
+        };
+        let rows = database.keyspace("rows", create).map_err(failed)?;
+        let reader = FjallReader { database, rows };
+        let mut store = FjallStore {
+            applied: reader.all_applied()?.into_iter().collect(),
+            reader,
+            options,
+            persisted: Persisted::default(),
+        };
+        store.note_recovered();
+        Ok(store)
+    }
+
+    /// What was found is in the tables, or was read back from the journal into memory.
+    fn note_recovered(&mut self) {
+        let Some(highest) = self.reader.rows.tree.get_highest_seqno() else {
+            return;
+        };
+        for ((partition, incarnation), state) in &self.applied {
+            let position = (*incarnation, state.position);
+            self.persisted.note(highest, *partition, position, 0);
+        }
+    }
+
+    /// Reads the same store on another thread.
+    pub fn reader(&self) -> FjallReader {
+        self.reader.clone()
+    }
+
+    /// Has the rows in memory made into a table if they hold back too much of the log.
+    fn maybe_rotate(&mut self) -> Result<(), StoreError> {
+        if self.persisted.held_back_bytes() < self.options.held_back_bytes_max {
+            return Ok(());
+        }
+        self.reader.rows.rotate_memtable().map_err(failed)?;
+        Ok(())
+    }
+
+    /// Whether something that was applied was not in the tables when they were looked at last.
+    pub(super) fn holds_back(&self) -> bool {
+        !self.persisted.is_complete()
+    }
+
+    /// Looks at the tables.
+    fn update_persisted(&mut self) {
+        if let Some(highest) = self.reader.rows.tree.get_highest_persisted_seqno() {
+            self.persisted.reached(highest);
+        }
+    }
+
+    /// Makes everything applied into tables, as long as that goes; the store may then be dropped.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "this is io/, and the table is written elsewhere"
+    )]
+    pub fn close(&mut self) -> Result<(), StoreError> {
+        self.reader.rows.rotate_memtable().map_err(failed)?;
+        for _ in 0..CLOSE_POLLS_MAX {
+            self.update_persisted();
+            if !self.holds_back() {
+                return Ok(());
+            }
+            std::thread::sleep(CLOSE_POLL);
+        }
+        Err(StoreError::Failed(format!(
+            "the last {} bytes did not become a table",
+            self.persisted.held_back_bytes()
+        )))
+    }
+}
+
+impl Store for FjallStore {
+    fn apply(&mut self, batches: &[StoreBatch]) -> Result<(), StoreError> {
+        let mut write = self.reader.database.batch();
+        let tree = &self.reader.rows;
+        let mut states = BTreeMap::new();
+        for batch in batches {
+            let replica = (batch.partition, batch.incarnation);
+            for row in &batch.versions {
+                let key = rows::version_key(batch.incarnation, &row.key, row.timestamp);
+                write.insert(tree, key, rows::version_value(row.value.as_ref()));
+            }
+            for (key, value) in &batch.meta {
+                let key = rows::meta_key(batch.partition, batch.incarnation, key);
+                match value {
+                    Some(value) => write.insert(tree, key, &value[..]),
+                    None => write.remove(tree, key),
+                }
+            }
+            let before = states.get(&replica).or(self.applied.get(&replica));
+            let state = AppliedState::after(before.copied(), batch);
+            states.insert(replica, state);
+        }
+        for ((partition, incarnation), state) in &states {
+            let key = rows::applied_key(*partition, *incarnation);
+            write.insert(tree, key, rows::applied_value(state));
+        }
+        // This store is the only writer: the batch gets this number or a higher one, no other row does.
+        let seqno = self.reader.database.seqno();
+        write.commit().map_err(failed)?;
+        self.applied.append(&mut states);
+        self.persisted.applied(seqno, batches);
+        self.maybe_rotate()
+    }
+
+    fn query(
+        &self,
+        partition: PartitionId,
+        incarnation: u32,
+        queries: &[StoreQuery],
+    ) -> Result<StoreAnswer, StoreError> {
+        self.reader.query(partition, incarnation, queries)
+    }
+
+    fn applied(
+        &self,
+        partition: PartitionId,
+        incarnation: u32,
+    ) -> Result<Option<AppliedState>, StoreError> {
+        Ok(self.applied.get(&(partition, incarnation)).copied())
+    }
+
+    fn persisted(&mut self) -> Result<BTreeMap<PartitionId, LogPosition>, StoreError> {
+        self.update_persisted();
+        Ok(self.persisted.positions())
+    }
+}
+
+fn open_database(path: &Path, options: StoreOptions) -> Result<Database, StoreError> {
+    let open = || {
+        Database::builder(path)
+            .manual_journal_persist(true)
+            .max_journaling_size(JOURNAL_BYTES_MAX)
+            .cache_size(options.cache_bytes)
+            .worker_threads(options.workers)
+            .open()
+    };
+    match open() {
+        Err(error) if is_damaged_journal(&error) => {
+            tracing::warn!(
+                %error,
+                "the store's journal is damaged; the rows it held come from the log again"
+            );
+            empty_journals(path).map_err(|error| cannot_open(path, error))?;
+            open().map_err(|error| refused(path, &error))
+        }
+        other => other.map_err(|error| refused(path, &error)),
+    }
+}
+
+fn is_damaged_journal(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::JournalRecovery(_)
+            | Error::InvalidTrailer
+            | Error::InvalidTag(_)
+            | Error::Decompress(_)
+            | Error::Unrecoverable
+    )
+}
+
+/// Cuts the journals to nothing. All of them: a later one without an earlier one would leave a gap.
+fn empty_journals(path: &Path) -> io::Result<()> {
+    for file in fs::read_dir(path)? {
+        let path: PathBuf = file?.path();
+        if path.extension().is_some_and(|extension| extension == "jnl") {
+            let file = File::options().write(true).open(&path)?;
+            file.set_len(0)?;
+            file.sync_all()?;
+        }
+    }
+    Ok(())
+}
+
+fn refused(path: &Path, error: &Error) -> StoreError {
+    match error {
+        Error::Locked => StoreError::Open(format!(
+            "the data directory {} is in use by another process",
+            path.display()
+        )),
+        other => cannot_open(path, other),
+    }
+}
+
+fn cannot_open(path: &Path, error: impl std::fmt::Display) -> StoreError {
+    StoreError::Open(format!("{}: {error}", path.display()))
+}
+
+fn format_refused(error: FormatError) -> StoreError {
+    StoreError::Open(match error {
+        FormatError::Newer { path, found } => format!(
+            "{} is in store format {found}, this version knows formats up to {}: use a newer version",
+            path.display(),
+            FORMAT.version
+        ),
+        FormatError::Unknown(path) => format!("{} does not name a store format", path.display()),
+        FormatError::Io { what, path, source } => {
+            format!("cannot {what} {}: {source}", path.display())
+        }
+    })
+}

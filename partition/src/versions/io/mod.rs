@@ -1,0 +1,12 @@
+//! The store on a disk, and its threads.
+
+mod fjall_reader;
+mod fjall_store;
+mod store_thread;
+
+#[cfg(test)]
+mod tests;
+
+pub use fjall_reader::FjallReader;
+pub use fjall_store::{FjallStore, StoreOptions};
+pub use store_thread::{STORE_QUEUE_MAX, StoreThread};

@@ -1,0 +1,427 @@
+//! The store on disk is held against its twin in memory, and against crashes.
+
+use super::*;
+use crate::versions::{
+    AppliedState, MemoryStore, Store, StoreAnswer, StoreBatch, StoreError, StoreQuery, StoreReport,
+    StoreTask, VersionRow,
+};
+use bytes::Bytes;
+use clock::Timestamp;
+use crossbeam_channel::unbounded;
+use std::fs;
+use std::path::Path;
+use tempfile::tempdir;
+use wire::SplitMix64;
+use wire::ids::{LogIndex, PartitionId, Term};
+use wire::keys::{Key, KeyRange};
+use wire::message::LogPosition;
+
+const P1: PartitionId = PartitionId(1);
+
+const TINY: StoreOptions = StoreOptions {
+    memtable_bytes: 64 * 1024,
+    cache_bytes: 1024 * 1024,
+    workers: 1,
+    held_back_bytes_max: 1024 * 1024,
+};
+
+fn open(path: &Path) -> FjallStore {
+    FjallStore::open(path, TINY).expect("opens")
+}
+
+fn at(index: u64) -> LogPosition {
+    LogPosition {
+        term: Term(1),
+        index: LogIndex(index),
+    }
+}
+
+/// Batches and questions by a seed: few keys, many versions, several replicas.
+struct Dice {
+    random: SplitMix64,
+    indexes: [u64; REPLICAS.len()],
+}
+
+const REPLICAS: [(PartitionId, u32); 4] = [
+    (P1, 1),
+    (PartitionId(2), 1),
+    (PartitionId(2), 2),
+    (PartitionId(3), u32::MAX),
+];
+
+impl Dice {
+    fn new(seed: u64) -> Dice {
+        Dice {
+            random: SplitMix64::new(seed),
+            indexes: [0; REPLICAS.len()],
+        }
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.random.below(limit)
+    }
+
+    fn bytes(&mut self, length_max: u64, of: &[u8]) -> Bytes {
+        let length = self.below(length_max + 1);
+        (0..length)
+            .map(|_| of[self.below(of.len() as u64) as usize])
+            .collect()
+    }
+
+    fn key(&mut self) -> Key {
+        Key::from_bytes(self.bytes(4, &[0, 1, 255]))
+    }
+
+    fn timestamp(&mut self) -> Timestamp {
+        Timestamp::from_bits(self.below(40))
+    }
+
+    fn value(&mut self) -> Option<Bytes> {
+        let is_tombstone = self.below(4) == 0;
+        (!is_tombstone).then(|| self.bytes(60, b"abc"))
+    }
+
+    fn batch(&mut self) -> StoreBatch {
+        let replica = self.below(REPLICAS.len() as u64) as usize;
+        self.indexes[replica] += 1 + self.below(3);
+        let (partition, incarnation) = REPLICAS[replica];
+        StoreBatch {
+            partition,
+            incarnation,
+            applied: at(self.indexes[replica]),
+            closed: self.timestamp(),
+            versions: (0..self.below(8))
+                .map(|_| VersionRow {
+                    key: self.key(),
+                    timestamp: self.timestamp(),
+                    value: self.value(),
+                })
+                .collect(),
+            meta: (0..self.below(4))
+                .map(|_| (self.bytes(3, &[0, 7, 255]), self.value()))
+                .collect(),
+        }
+    }
+
+    fn range(&mut self) -> KeyRange {
+        let end = (self.below(4) != 0).then(|| self.key());
+        KeyRange::new(self.key(), end)
+    }
+
+    fn query(&mut self) -> StoreQuery {
+        match self.below(5) {
+            0 => StoreQuery::Get {
+                key: self.key(),
+                at: self.timestamp(),
+            },
+            1 => StoreQuery::Scan {
+                range: self.range(),
+                reverse: self.below(2) == 0,
+                at: self.timestamp(),
+                rows_max: self.below(12) as u32,
+                bytes_max: self.below(300) as u32,
+            },
+            2 => StoreQuery::Changed {
+                range: self.range(),
+                above: self.timestamp(),
+                up_to: self.timestamp(),
+            },
+            3 => StoreQuery::Meta {
+                key: self.bytes(3, &[0, 7, 255]),
+            },
+            _ => StoreQuery::MetaPrefix {
+                prefix: self.bytes(2, &[0, 7, 255]),
+            },
+        }
+    }
+}
+
+/// Everything that can be asked of a replica.
+fn everything(
+    store: &impl Store,
+    (partition, incarnation): (PartitionId, u32),
+) -> (StoreAnswer, Option<AppliedState>) {
+    let mut queries = vec![StoreQuery::MetaPrefix {
+        prefix: Bytes::new(),
+    }];
+    queries.extend((0..40).map(|bits| StoreQuery::Scan {
+        range: KeyRange::all(),
+        reverse: false,
+        at: Timestamp::from_bits(bits),
+        rows_max: u32::MAX,
+        bytes_max: u32::MAX,
+    }));
+    let answer = store.query(partition, incarnation, &queries);
+    let applied = store.applied(partition, incarnation);
+    (answer.expect("answers"), applied.expect("answers"))
+}
+
+#[track_caller]
+fn assert_same(disk: &impl Store, memory: &MemoryStore) {
+    for replica in REPLICAS {
+        assert_eq!(
+            everything(disk, replica),
+            everything(memory, replica),
+            "{replica:?}"
+        );
+    }
+}
+
+#[test]
+fn the_store_on_disk_answers_like_its_twin() {
+    for seed in 0..6 {
+        let directory = tempdir().expect("makes a directory");
+        let mut dice = Dice::new(seed);
+        let mut memory = MemoryStore::new();
+        for life in 0..4 {
+            let mut disk = open(directory.path());
+            assert_same(&disk, &memory);
+            for _ in 0..60 {
+                let group: Vec<StoreBatch> = (0..=dice.below(3)).map(|_| dice.batch()).collect();
+                disk.apply(&group).expect("applies");
+                memory.apply(&group).expect("applies");
+                let (partition, incarnation) = REPLICAS[dice.below(4) as usize];
+                let queries: Vec<StoreQuery> = (0..8).map(|_| dice.query()).collect();
+                let ask = |store: &dyn Store| {
+                    let answer = store.query(partition, incarnation, &queries);
+                    answer.expect("answers")
+                };
+                assert_eq!(
+                    ask(&disk),
+                    ask(&memory),
+                    "seed {seed}, life {life}, {queries:?}"
+                );
+            }
+            disk.close().expect("closes");
+            memory.persist();
+            assert_eq!(
+                disk.persisted().expect("tells"),
+                memory.persisted().expect("tells")
+            );
+        }
+    }
+}
+
+/// What a crash leaves: the files as they are, the journals cut to a part of what they hold.
+fn crashed_copy(of: &Path, journal_bytes: u64) -> tempfile::TempDir {
+    let copy = tempdir().expect("makes a directory");
+    copy_directory(of, copy.path(), journal_bytes);
+    copy
+}
+
+fn copy_directory(from: &Path, to: &Path, journal_bytes: u64) {
+    for file in fs::read_dir(from).expect("lists") {
+        let file = file.expect("lists");
+        let target = to.join(file.file_name());
+        if file.file_type().expect("looks").is_dir() {
+            fs::create_dir_all(&target).expect("makes a directory");
+            copy_directory(&file.path(), &target, journal_bytes);
+            continue;
+        }
+        fs::copy(file.path(), &target).expect("copies");
+        if target.extension().is_some_and(|e| e == "jnl") {
+            let journal = fs::File::options().write(true).open(&target);
+            let journal = journal.expect("opens");
+            let length = journal.metadata().expect("looks").len();
+            journal.set_len(length.min(journal_bytes)).expect("cuts");
+        }
+    }
+}
+
+#[test]
+fn a_crash_leaves_a_beginning_of_the_batches_and_all_that_was_persisted() {
+    let directory = tempdir().expect("makes a directory");
+    let mut dice = Dice::new(99);
+    let mut disk = open(directory.path());
+    let mut history = vec![MemoryStore::new()];
+    let mut apply = |disk: &mut FjallStore, history: &mut Vec<MemoryStore>| {
+        let batch = [dice.batch()];
+        disk.apply(&batch).expect("applies");
+        let mut next = history.last().expect("is never empty").clone();
+        next.apply(&batch).expect("applies");
+        history.push(next);
+    };
+    for _ in 0..120 {
+        apply(&mut disk, &mut history);
+    }
+    disk.close().expect("all that was applied becomes a table");
+    let persisted_after = history.len() - 1;
+    for _ in 0..120 {
+        apply(&mut disk, &mut history);
+    }
+    for journal_bytes in [0, 1, 20, 3000, 9000, u64::MAX] {
+        let copy = crashed_copy(directory.path(), journal_bytes);
+        let mut found = open(copy.path());
+        let left = history.iter().rposition(|memory| {
+            REPLICAS
+                .iter()
+                .all(|replica| everything(&found, *replica) == everything(memory, *replica))
+        });
+        let left = left.expect("what is left is a beginning of what was applied");
+        assert!(
+            left >= persisted_after,
+            "{left} batches are left, {persisted_after} were persisted"
+        );
+        // Going on from there leads to the same end.
+        let mut twin = history[left].clone();
+        let more = [Dice::new(7).batch()].map(|mut batch| {
+            batch.applied = at(10_000);
+            batch
+        });
+        found.apply(&more).expect("applies");
+        twin.apply(&more).expect("applies");
+        found.close().expect("closes");
+        assert_same(&found, &twin);
+    }
+}
+
+#[test]
+fn a_damaged_journal_is_emptied_and_the_tables_stay() {
+    let directory = tempdir().expect("makes a directory");
+    let mut dice = Dice::new(5);
+    let mut disk = FjallStore::open(directory.path(), StoreOptions::small()).expect("opens");
+    let mut memory = MemoryStore::new();
+    for _ in 0..50 {
+        let batch = [dice.batch()];
+        disk.apply(&batch).expect("applies");
+        memory.apply(&batch).expect("applies");
+    }
+    disk.close().expect("closes");
+    let late = [dice.batch()];
+    disk.apply(&late).expect("applies");
+    // A large batch, so that the late one leaves the journal's buffer.
+    let noise: Vec<u8> = (0..100_000).map(|_| dice.below(256) as u8).collect();
+    let mut large = dice.batch();
+    large.meta = vec![(Bytes::from_static(b"large"), Some(noise.clone().into()))];
+    disk.apply(&[large]).expect("applies");
+    let copy = crashed_copy(directory.path(), u64::MAX);
+    let journal = fs::read_dir(copy.path().join("tables")).expect("lists");
+    let journal = journal
+        .map(|file| file.expect("lists").path())
+        .find(|path| path.extension().is_some_and(|e| e == "jnl"))
+        .expect("there is a journal");
+    let mut bytes = fs::read(&journal).expect("reads");
+    let noise_at = bytes.windows(64).position(|window| *window == noise[..64]);
+    bytes[noise_at.expect("the large value is in the journal")] ^= 1;
+    fs::write(&journal, bytes).expect("writes");
+    assert_same(&open(copy.path()), &memory);
+}
+
+#[test]
+fn what_is_persisted_is_told_when_tables_are_written() {
+    let directory = tempdir().expect("makes a directory");
+    let mut disk = open(directory.path());
+    assert!(disk.persisted().expect("tells").is_empty());
+    let batch = |index| StoreBatch {
+        partition: P1,
+        incarnation: 1,
+        applied: at(index),
+        closed: Timestamp::ZERO,
+        versions: Vec::new(),
+        meta: Vec::new(),
+    };
+    disk.apply(&[batch(1)]).expect("applies");
+    disk.close().expect("closes");
+    assert_eq!(disk.persisted().expect("tells"), [(P1, at(1))].into());
+    disk.apply(&[batch(2)]).expect("applies");
+    assert_eq!(disk.persisted().expect("tells"), [(P1, at(1))].into());
+    disk.close().expect("closes");
+    drop(disk);
+    let mut disk = open(directory.path());
+    assert_eq!(disk.persisted().expect("tells"), [(P1, at(2))].into());
+}
+
+#[test]
+fn the_threads_apply_answer_and_tell_what_is_persisted() {
+    let directory = tempdir().expect("makes a directory");
+    let (reports, received) = unbounded();
+    let thread = StoreThread::spawn(open(directory.path()), move |report| {
+        reports.send(report).expect("the test listens");
+    });
+    let key = Key::from_bytes(Bytes::from_static(b"key"));
+    for index in 1..=100 {
+        thread.send(StoreTask::Apply(StoreBatch {
+            partition: P1,
+            incarnation: 1,
+            applied: at(index),
+            closed: Timestamp::ZERO,
+            versions: vec![VersionRow {
+                key: key.clone(),
+                timestamp: Timestamp::from_bits(index),
+                value: Some(Bytes::from_static(b"value")),
+            }],
+            meta: Vec::new(),
+        }));
+    }
+    let mut applied = LogIndex(0);
+    while applied < LogIndex(100) {
+        match received.recv().expect("the threads run") {
+            StoreReport::Applied { partition, index } => {
+                assert_eq!(partition, P1);
+                assert!(index > applied, "{index} after {applied}");
+                applied = index;
+            }
+            StoreReport::Persisted { .. } => {}
+            other => panic!("not asked for: {other:?}"),
+        }
+    }
+    let at_40 = Timestamp::from_bits(40);
+    thread.send(StoreTask::Query {
+        partition: P1,
+        incarnation: 1,
+        ticket: 7,
+        queries: vec![StoreQuery::Get { key, at: at_40 }],
+    });
+    thread.join();
+    let rest: Vec<StoreReport> = received.iter().collect();
+    let answer = rest.iter().find_map(|report| match report {
+        StoreReport::Answer { ticket, answer, .. } => Some((*ticket, answer)),
+        _ => None,
+    });
+    let (ticket, answer) = answer.expect("the question is answered");
+    assert_eq!((ticket, answer.applied), (7, LogIndex(100)));
+    assert_eq!(answer.newest, Timestamp::from_bits(100));
+    let crate::versions::StoreResult::Version(Some(version)) = &answer.results[0] else {
+        panic!("the key has a version: {answer:?}");
+    };
+    assert_eq!(version.timestamp, at_40);
+    let persisted = StoreReport::Persisted {
+        partition: P1,
+        position: at(100),
+    };
+    assert_eq!(rest.last(), Some(&persisted));
+}
+
+#[test]
+fn a_store_in_use_and_a_newer_format_are_refused() {
+    let directory = tempdir().expect("makes a directory");
+    let disk = open(directory.path());
+    let why = |result: Result<FjallStore, StoreError>| match result {
+        Ok(_) => panic!("it was opened"),
+        Err(error) => error.to_string(),
+    };
+    let in_use = why(FjallStore::open(directory.path(), TINY));
+    assert!(in_use.contains("is in use by another process"), "{in_use}");
+    drop(disk);
+    fs::write(directory.path().join("format"), "horolog-store 2\n").expect("writes");
+    let newer = why(FjallStore::open(directory.path(), TINY));
+    assert!(newer.contains("is in store format 2"), "{newer}");
+}
+
+#[test]
+#[should_panic(expected = "batches of p1 come in the order of their positions")]
+fn a_batch_out_of_order_is_refused() {
+    let directory = tempdir().expect("makes a directory");
+    let mut disk = open(directory.path());
+    for index in [2, 1] {
+        let batch = StoreBatch {
+            partition: P1,
+            incarnation: 1,
+            applied: at(index),
+            closed: Timestamp::ZERO,
+            versions: Vec::new(),
+            meta: Vec::new(),
+        };
+        disk.apply(&[batch]).expect("applies");
+    }
+}

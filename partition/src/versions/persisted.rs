@@ -1,0 +1,157 @@
+//! How far the tables of the store on disk go (pattern Low-Water Mark).
+//!
+//! The store numbers its batches (`seqno`) and can tell the highest number in its tables. Its rows pass
+//! through one memory table after another in the order of their numbers, so everything up to that number
+//! is in the tables. Remembered here: by which number each partition had come how far. Several batches
+//! share one mark, which is reached when the last of them is.
+
+use super::store::StoreBatch;
+use std::collections::{BTreeMap, VecDeque};
+use wire::ids::PartitionId;
+use wire::message::LogPosition;
+
+/// Batches share a mark up to this size, bytes.
+const MARK_BYTES: u64 = 1024 * 1024;
+
+/// What was applied, by number, and what of it is in the tables.
+#[derive(Debug, Default)]
+pub(super) struct Persisted {
+    /// Ascending by number.
+    marks: VecDeque<Mark>,
+    persisted: BTreeMap<PartitionId, (u32, LogPosition)>,
+}
+
+#[derive(Debug)]
+struct Mark {
+    seqno: u64,
+    bytes: u64,
+    positions: BTreeMap<PartitionId, (u32, LogPosition)>,
+}
+
+impl Persisted {
+    /// A batch was applied under a number that is at least `seqno` and below that of the next batch.
+    pub(super) fn applied(&mut self, seqno: u64, batches: &[StoreBatch]) {
+        for batch in batches {
+            let position = (batch.incarnation, batch.applied);
+            self.note(seqno, batch.partition, position, size(batch));
+        }
+    }
+
+    /// Like [`Persisted::applied`], of one partition.
+    pub(super) fn note(
+        &mut self,
+        seqno: u64,
+        partition: PartitionId,
+        position: (u32, LogPosition),
+        bytes: u64,
+    ) {
+        let is_full = |mark: &Mark| mark.bytes >= MARK_BYTES && mark.seqno != seqno;
+        if self.marks.back().is_none_or(is_full) {
+            self.marks.push_back(Mark {
+                seqno,
+                bytes: 0,
+                positions: BTreeMap::new(),
+            });
+        }
+        let mark = self.marks.back_mut().expect("a mark was just pushed");
+        assert!(
+            seqno >= mark.seqno,
+            "batches are numbered upwards: {seqno} after {}",
+            mark.seqno
+        );
+        mark.seqno = seqno;
+        mark.bytes += bytes;
+        let latest = mark.positions.entry(partition).or_insert(position);
+        *latest = position.max(*latest);
+    }
+
+    /// The tables hold everything up to `seqno`.
+    pub(super) fn reached(&mut self, seqno: u64) {
+        while let Some(mark) = self.marks.pop_front_if(|mark| mark.seqno <= seqno) {
+            for (partition, position) in mark.positions {
+                let latest = self.persisted.entry(partition).or_insert(position);
+                *latest = position.max(*latest);
+            }
+        }
+    }
+
+    /// What is not in the tables, bytes of keys and values.
+    pub(super) fn held_back_bytes(&self) -> u64 {
+        self.marks.iter().map(|mark| mark.bytes).sum()
+    }
+
+    /// Whether everything is in the tables.
+    pub(super) fn is_complete(&self) -> bool {
+        self.marks.is_empty()
+    }
+
+    /// Up to where each partition is in the tables.
+    pub(super) fn positions(&self) -> BTreeMap<PartitionId, LogPosition> {
+        let positions = self.persisted.iter();
+        positions
+            .map(|(p, (_, position))| (*p, *position))
+            .collect()
+    }
+}
+
+fn size(batch: &StoreBatch) -> u64 {
+    let versions = batch
+        .versions
+        .iter()
+        .map(|row| row.key.bytes().len() + row.value.as_ref().map_or(0, |value| value.len()));
+    let meta = batch
+        .meta
+        .iter()
+        .map(|(key, value)| key.len() + value.as_ref().map_or(0, |value| value.len()));
+    versions.chain(meta).sum::<usize>() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::ids::{LogIndex, Term};
+
+    const P1: PartitionId = PartitionId(1);
+    const P2: PartitionId = PartitionId(2);
+
+    fn at(index: u64) -> LogPosition {
+        LogPosition {
+            term: Term(1),
+            index: LogIndex(index),
+        }
+    }
+
+    #[test]
+    fn a_mark_is_reached_when_its_last_batch_is() {
+        let mut persisted = Persisted::default();
+        persisted.note(10, P1, (1, at(1)), 1);
+        persisted.note(11, P2, (1, at(7)), 1);
+        persisted.note(12, P1, (1, at(2)), MARK_BYTES);
+        persisted.note(13, P1, (1, at(3)), 1);
+        persisted.reached(11);
+        assert!(persisted.positions().is_empty());
+        persisted.reached(12);
+        assert_eq!(persisted.positions(), [(P1, at(2)), (P2, at(7))].into());
+        assert_eq!(persisted.held_back_bytes(), 1);
+        persisted.reached(13);
+        assert!(persisted.is_complete());
+        assert_eq!(persisted.positions()[&P1], at(3));
+    }
+
+    #[test]
+    fn batches_of_one_number_are_never_divided() {
+        let mut persisted = Persisted::default();
+        persisted.note(10, P1, (1, at(1)), MARK_BYTES);
+        persisted.note(10, P2, (1, at(2)), 1);
+        assert_eq!(persisted.marks.len(), 1);
+    }
+
+    #[test]
+    fn the_latest_incarnation_counts() {
+        let mut persisted = Persisted::default();
+        persisted.note(10, P1, (1, at(90)), 1);
+        persisted.note(11, P1, (2, at(50)), 1);
+        persisted.reached(11);
+        assert_eq!(persisted.positions()[&P1], at(50));
+    }
+}
