@@ -29,7 +29,7 @@ use crate::plan;
 use crate::request_waiting_list::{Flow, JobId, Order, RecoveryEnd, Turn};
 use crate::resolution::ResolvePlan;
 use clock::Timestamp;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use wire::ids::Attempt;
 use wire::keys::Key;
@@ -53,6 +53,12 @@ enum Phase {
         outstanding: BTreeSet<RequestNumber>,
         staged: Staged,
         timestamp: Timestamp,
+    },
+    /// The record says committed, but not under which attempt: is what was met prepared still?
+    Confirming {
+        outstanding: BTreeMap<RequestNumber, Vec<Key>>,
+        at: Timestamp,
+        prepared: BTreeSet<Key>,
     },
 }
 
@@ -198,6 +204,9 @@ impl Recovery {
             (Phase::Checking { .. }, PartitionReply::Checked(checked)) => {
                 self.on_checked(turn, number, checked)
             }
+            (Phase::Confirming { .. }, PartitionReply::Checked(checked)) => {
+                self.on_confirmed(turn, number, checked)
+            }
             (_, PartitionReply::Error(_) | PartitionReply::Refused { .. }) => {
                 self.begin_again(turn)
             }
@@ -255,10 +264,7 @@ impl Recovery {
                 self.keys = answer.keys;
                 self.check(turn, Staged { attempt, limit })
             }
-            RecordState::Committed { at } => {
-                self.resolve_met(turn, Decision::Committed(at));
-                self.finish(turn)
-            }
+            RecordState::Committed { at } => self.confirm(turn, at),
             RecordState::Aborted { .. } | RecordState::Closed => {
                 self.resolve_met(turn, Decision::Aborted);
                 self.finish(turn)
@@ -331,11 +337,65 @@ impl Recovery {
         }
     }
 
+    /// Somebody else committed it, perhaps under a later attempt than the one that was met. What is
+    /// still prepared now, after the record was final, was prepared under the attempt that committed,
+    /// or holds a lock without a version, which may end either way.
+    fn confirm(&mut self, turn: &mut Turn, at: Timestamp) -> Flow {
+        if self.met.is_empty() {
+            return self.finish(turn);
+        }
+        let deadline = turn.request_deadline().min(self.until);
+        let mut outstanding = BTreeMap::new();
+        for (partition, keys) in plan::group(&self.met, turn.map()) {
+            let body = PartitionRequest::CheckPrepared(CheckPrepared {
+                name: self.name.clone(),
+                attempt: self.attempt,
+                keys: keys.clone(),
+            });
+            outstanding.insert(turn.ask(partition, body, deadline), keys);
+        }
+        self.phase = Phase::Confirming {
+            outstanding,
+            at,
+            prepared: BTreeSet::new(),
+        };
+        Flow::Waits
+    }
+
+    fn on_confirmed(&mut self, turn: &mut Turn, number: RequestNumber, checked: Checked) -> Flow {
+        let Phase::Confirming {
+            outstanding,
+            at,
+            prepared,
+        } = &mut self.phase
+        else {
+            return Flow::Waits;
+        };
+        let keys = outstanding.remove(&number).unwrap_or_default();
+        if let Checked::Prepared(_) = checked {
+            prepared.extend(keys);
+        }
+        if !outstanding.is_empty() {
+            return Flow::Waits;
+        }
+        let at = *at;
+        self.met = std::mem::take(prepared);
+        self.resolve_met(turn, Decision::Committed(at));
+        self.finish(turn)
+    }
+
     fn cancel_checks(&mut self, turn: &mut Turn) {
-        if let Phase::Checking { outstanding, .. } = &mut self.phase {
-            for number in std::mem::take(outstanding) {
-                turn.cancel(number);
+        let numbers: Vec<RequestNumber> = match &mut self.phase {
+            Phase::Checking { outstanding, .. } => {
+                std::mem::take(outstanding).into_iter().collect()
             }
+            Phase::Confirming { outstanding, .. } => {
+                std::mem::take(outstanding).into_keys().collect()
+            }
+            _ => return,
+        };
+        for number in numbers {
+            turn.cancel(number);
         }
     }
 

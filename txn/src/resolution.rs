@@ -94,7 +94,8 @@ impl Resolution {
         reply: PartitionReply,
     ) -> Flow {
         match reply {
-            PartitionReply::Done => {
+            // Refused: the id is known there under another name, so nothing of this one is there.
+            PartitionReply::Done | PartitionReply::Refused { .. } => {
                 self.outstanding.remove(&number);
                 self.maybe_forget(turn)
             }
