@@ -1,9 +1,9 @@
 //! The directory of a log: who holds it, which format it is in, and which files there are.
 
 use super::format_file::{Format, FormatError};
+use super::lock_file::take_lock;
 use crate::log::LogError;
-use rustix::fs::{FlockOperation, flock};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -49,10 +49,11 @@ impl Directory {
     /// Makes the directory if it is not there, takes hold of it, and checks its format.
     pub(super) fn open(path: &Path) -> Result<Directory, LogError> {
         fs::create_dir_all(path).map_err(failed("make", path))?;
+        let lock = take_lock(path).map_err(failed("lock", path))?;
         let directory = Directory {
             path: path.to_owned(),
             handle: File::open(path).map_err(failed("open", path))?,
-            _lock: take_lock(path)?,
+            _lock: lock.ok_or_else(|| LogError::InUse(path.to_owned()))?,
         };
         directory.check_format()?;
         Ok(directory)
@@ -105,20 +106,5 @@ impl Directory {
     /// Makes creations, renamings and removals durable.
     pub(super) fn sync(&self) -> Result<(), LogError> {
         self.handle.sync_all().map_err(failed("sync", &self.path))
-    }
-}
-
-fn take_lock(directory: &Path) -> Result<File, LogError> {
-    let path = directory.join("lock");
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(failed("open", &path))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(LogError::InUse(directory.to_owned())),
-        Err(errno) => Err(failed("lock", &path)(errno.into())),
     }
 }

@@ -9,6 +9,7 @@
 
 mod directory;
 pub(crate) mod format_file;
+pub(crate) mod lock_file;
 mod log_thread;
 mod segment_file;
 mod write_ahead_log;

@@ -4,12 +4,14 @@
 //! result of a beginning of the batches, whatever else a crash takes away; with two trees, one could hold
 //! the applied state of batches whose versions the other has lost.
 //!
-//! The tree's own journal is never relied upon: it is not synced, and if it does not read back after a
-//! crash it is emptied, for whatever it held lies in the write-ahead log too. Its files are never
-//! removed: they carry the numbering on.
+//! The tree's own journal is never relied upon: it is not synced, and it is emptied before it could be
+//! read. Whatever it held lies in the write-ahead log too, and a journal of which a crash has damaged one
+//! part would be replayed with a gap. Its files are cut, never removed: without one the tree takes itself
+//! for new and numbers its batches from the beginning.
 
 use super::fjall_reader::{FjallReader, failed};
 use crate::log::io::format_file::{Format, FormatError};
+use crate::log::io::lock_file::take_lock;
 use crate::versions::persisted::Persisted;
 use crate::versions::row_keys as rows;
 use crate::versions::{AppliedState, Store, StoreAnswer, StoreBatch, StoreError, StoreQuery};
@@ -17,7 +19,7 @@ use fjall::{AbstractTree, Database, Error, KeyspaceCreateOptions};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 use wire::ids::PartitionId;
 use wire::message::LogPosition;
@@ -74,16 +76,21 @@ pub struct FjallStore {
     options: StoreOptions,
     applied: BTreeMap<(PartitionId, u32), AppliedState>,
     persisted: Persisted,
+    _lock: File,
 }
 
 impl FjallStore {
     /// Opens the store in a directory, which is made if it is not there.
     pub fn open(directory: &Path, options: StoreOptions) -> Result<FjallStore, StoreError> {
         let tables = directory.join("tables");
-        fs::create_dir_all(directory).map_err(|error| cannot_open(directory, error))?;
+        let cannot = |error: io::Error| cannot_open(directory, error);
+        fs::create_dir_all(directory).map_err(cannot)?;
+        let lock = take_lock(directory).map_err(cannot)?;
+        let lock = lock.ok_or_else(|| in_use(directory))?;
         FORMAT
             .check(directory, !tables.exists())
             .map_err(format_refused)?;
+        empty_journals(&tables).map_err(cannot)?;
         let database = open_database(&tables, options)?;
         let create = || {
             KeyspaceCreateOptions::default()
@@ -97,20 +104,22 @@ impl FjallStore {
             reader,
             options,
             persisted: Persisted::default(),
+            _lock: lock,
         };
         store.note_recovered();
         Ok(store)
     }
 
-    /// What was found is in the tables, or was read back from the journal into memory.
+    /// What was found is in the tables: the journals were empty.
     fn note_recovered(&mut self) {
-        let Some(highest) = self.reader.rows.tree.get_highest_seqno() else {
+        let Some(highest) = self.reader.rows.tree.get_highest_persisted_seqno() else {
             return;
         };
         for ((partition, incarnation), state) in &self.applied {
             let position = (*incarnation, state.position);
             self.persisted.note(highest, *partition, position, 0);
         }
+        self.persisted.reached(highest);
     }
 
     /// Reads the same store on another thread.
@@ -218,59 +227,40 @@ impl Store for FjallStore {
 }
 
 fn open_database(path: &Path, options: StoreOptions) -> Result<Database, StoreError> {
-    let open = || {
-        Database::builder(path)
-            .manual_journal_persist(true)
-            .max_journaling_size(JOURNAL_BYTES_MAX)
-            .cache_size(options.cache_bytes)
-            .worker_threads(options.workers)
-            .open()
+    let opened = Database::builder(path)
+        .manual_journal_persist(true)
+        .max_journaling_size(JOURNAL_BYTES_MAX)
+        .cache_size(options.cache_bytes)
+        .worker_threads(options.workers)
+        .open();
+    opened.map_err(|error| match error {
+        Error::Locked => in_use(path),
+        other => cannot_open(path, other),
+    })
+}
+
+/// Cuts the journals to nothing. The directory may not be there yet.
+fn empty_journals(tables: &Path) -> io::Result<()> {
+    let files = match fs::read_dir(tables) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
     };
-    match open() {
-        Err(error) if is_damaged_journal(&error) => {
-            tracing::warn!(
-                %error,
-                "the store's journal is damaged; the rows it held come from the log again"
-            );
-            empty_journals(path).map_err(|error| cannot_open(path, error))?;
-            open().map_err(|error| refused(path, &error))
-        }
-        other => other.map_err(|error| refused(path, &error)),
-    }
-}
-
-fn is_damaged_journal(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::JournalRecovery(_)
-            | Error::InvalidTrailer
-            | Error::InvalidTag(_)
-            | Error::Decompress(_)
-            | Error::Unrecoverable
-    )
-}
-
-/// Cuts the journals to nothing. All of them: a later one without an earlier one would leave a gap.
-fn empty_journals(path: &Path) -> io::Result<()> {
-    for file in fs::read_dir(path)? {
-        let path: PathBuf = file?.path();
+    for file in files {
+        let path = file?.path();
         if path.extension().is_some_and(|extension| extension == "jnl") {
-            let file = File::options().write(true).open(&path)?;
-            file.set_len(0)?;
-            file.sync_all()?;
+            let journal = File::options().write(true).open(&path)?;
+            journal.set_len(0)?;
+            journal.sync_all()?;
         }
     }
     Ok(())
 }
 
-fn refused(path: &Path, error: &Error) -> StoreError {
-    match error {
-        Error::Locked => StoreError::Open(format!(
-            "the data directory {} is in use by another process",
-            path.display()
-        )),
-        other => cannot_open(path, other),
-    }
+fn in_use(path: &Path) -> StoreError {
+    StoreError::Open(format!(
+        "the data directory {} is in use by another process",
+        path.display()
+    ))
 }
 
 fn cannot_open(path: &Path, error: impl std::fmt::Display) -> StoreError {
