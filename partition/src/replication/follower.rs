@@ -44,6 +44,16 @@ impl Follower {
     pub(super) fn leader(&self) -> Option<NodeId> {
         self.leader
     }
+
+    /// Asserts what must hold if the log ends at `last`.
+    pub(super) fn invariants(&self, last: LogIndex) {
+        assert!(
+            self.told <= self.matched && self.matched <= last,
+            "acknowledged {} <= known to match {} <= last {last}",
+            self.told,
+            self.matched
+        );
+    }
 }
 
 impl Replication {

@@ -1,4 +1,33 @@
-//! Replication of one partition's log.
+//! Replication of one partition's log: the members elect a leader, the leader appends, and what a
+//! majority has on its disks is committed (patterns Replicated Log, Leader and Followers, Generation
+//! Clock, Majority Quorum, High-Water Mark; Ongaro, *Consensus: Bridging Theory and Practice*, 2014).
+//!
+//! A state machine without IO. Bodies of entries are opaque. Its driver ends every turn with
+//! [`Replication::flush`] and performs the effects in their order:
+//!
+//! ```text
+//!   step, tick, propose,     ┌───────────┐ LogEntry, LogHardState ─► log ─┬─► on_durable
+//!   on_heartbeat …       ───►│Replication│ Send ──────────► peers         │
+//!   flush (ends a turn)      └───────────┘ Send, after_log ──── waits ────┴─► peers
+//!
+//!   base <= commit <= last      base <= durable <= last      commit and durable: either may be ahead
+//! ```
+//!
+//! Invariants:
+//! - at most one leader a term (`candidate`);
+//! - logs that agree at an index and term agree below it (`follower`);
+//! - a leader never replaces an entry of its log, and commits by counting only entries of its own term
+//!   (`leader`);
+//! - the high-water mark never moves back, and nothing at or below it is ever replaced;
+//! - whatever others are told (a vote, an acknowledgement) is durable before it leaves.
+//!
+//! Heartbeats are none of its messages: one between two nodes speaks for all partitions (protocol, R9)
+//! and comes in through [`Replication::on_heartbeat`], its answer through [`Replication::on_contact`] or
+//! [`Replication::on_later_term`]. A partition whose leader is not heard for an election timeout elects
+//! another.
+//!
+//! Left out for now: snapshots ([`Replication::needs_snapshot`] only names who needs one), changes of
+//! members (the quorum arithmetic is ready for joint majorities), planned transfer.
 
 mod candidate;
 mod follower;
@@ -149,8 +178,11 @@ enum RoleState {
 impl Replication {
     /// A replica as its log remembers it: all given entries are durable and follow `base`.
     ///
-    /// `commit` is what is known to be committed, for example because the store holds it; what lies
-    /// beyond the end of the log is not counted.
+    /// `commit` is what is known to be committed, for example because the store holds it. The store
+    /// may hold more than the log where an entry was applied before the own disk had it: what lies
+    /// beyond the end of the log is not counted, and comes again from the others.
+    ///
+    /// `now` is monotonic time. A replica without others elects itself at the first tick.
     pub fn new(
         config: ReplicationConfig,
         term: Term,
@@ -477,7 +509,8 @@ impl Replication {
                 Some(self.me),
                 "a candidate has its own vote"
             ),
-            RoleState::Follower(_) | RoleState::PreCandidate(_) => {}
+            RoleState::Follower(follower) => follower.invariants(last.index),
+            RoleState::PreCandidate(_) => {}
         }
     }
 

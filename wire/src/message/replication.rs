@@ -95,7 +95,8 @@ pub enum ReplicationMessage {
         term: Term,
         /// What was refused.
         previous: LogPosition,
-        /// The leader should try from here: no index above it can match.
+        /// The leader should try from here: hardly any index above it can match. Never below what the
+        /// follower knows to be committed.
         hint: LogIndex,
     },
 }

@@ -406,3 +406,66 @@ fn two_leaders_of_one_term_are_a_broken_invariant() {
     );
     scene.append(3, 4, position(0, 0), &[], 0, &[]);
 }
+
+#[test]
+fn a_vote_of_an_older_term_elects_nobody_in_the_next() {
+    let mut scene = Scene::new(3, 4, &[]);
+    for term in [5, 6] {
+        let asks = [2, 3].map(|n| format!("n{n} <- PreVote t{term} last t0.i0"));
+        let due = at(term * 1_000);
+        scene.tick(due, &asks.each_ref().map(String::as_str));
+        let candidacy = [
+            format!("log t{term} for n1"),
+            format!("candidate in t{term}"),
+            format!("n2 <= Vote t{term} last t0.i0"),
+            format!("n3 <= Vote t{term} last t0.i0"),
+        ];
+        let candidacy = candidacy.each_ref().map(String::as_str);
+        scene.pre_vote_reply(2, term, true, &candidacy);
+    }
+    scene.vote_reply(3, 5, true, 0, &[]);
+    assert_eq!(scene.replication.role(), Role::Candidate);
+}
+
+/// The first time, to the millisecond, at which a replica with this seed asks for votes.
+fn asks_at(seed: u64, vote_given_at: Option<Duration>) -> Duration {
+    let config = ReplicationConfig {
+        me: node(1),
+        members: vec![node(1), node(2), node(3)],
+        timing: TIMING,
+        seed,
+    };
+    let base = LogPosition::default();
+    let mut replication = Replication::new(config, Term(0), None, base, vec![], LogIndex(0), at(0));
+    let mut out = Vec::new();
+    if let Some(now) = vote_given_at {
+        let asked = vote(1, position(0, 0));
+        replication.step(now, Timestamp::ZERO, node(2), asked, &mut out);
+    }
+    let asked = |millis: &u64| {
+        replication.tick(at(*millis), Timestamp::ZERO, &mut out);
+        replication.role() == Role::PreCandidate
+    };
+    at((0..5_000).find(asked).expect("it asks"))
+}
+
+#[test]
+fn election_timeouts_are_spread_between_one_and_two_measures() {
+    let drawn: std::collections::BTreeSet<Duration> =
+        (0..100).map(|seed| asks_at(seed, None)).collect();
+    let timeout = TIMING.election_timeout;
+    assert!(drawn.len() > 50, "spread: {drawn:?}");
+    assert!(
+        drawn
+            .iter()
+            .all(|due| (timeout..=timeout * 2).contains(due))
+    );
+}
+
+#[test]
+fn whoever_gave_its_vote_waits_for_the_outcome() {
+    let given = at(450);
+    for seed in 0..20 {
+        assert!(asks_at(seed, Some(given)) >= given + TIMING.election_timeout);
+    }
+}

@@ -608,3 +608,39 @@ fn a_question_carries_little() {
     );
     assert_eq!(messages.iter().map(Vec::len).sum::<usize>(), 10_000);
 }
+
+#[test]
+fn nothing_is_committed_beyond_what_is_known_to_match() {
+    // Entry 2 is another leader's: that the present leader has committed its own entry 2 says nothing.
+    let mut scene = Scene::new(3, 2, &[entry(1, 1, "a"), entry(1, 2, "stale")]);
+    scene.append(
+        2,
+        2,
+        position(1, 1),
+        &[],
+        2,
+        &["follows n2 in t2", "committed i1", "n2 <= Appended t2 i1"],
+    );
+}
+
+#[test]
+fn a_refusal_is_answered_from_its_hint() {
+    let log: Vec<Entry> = (1..=9).map(|index| entry(1, index, "a")).collect();
+    let mut scene = Scene::new(2, 1, &log);
+    scene.elect();
+    scene.refused(
+        2,
+        2,
+        position(1, 9),
+        6,
+        &["n2 <- Append t2 after t1.i6 [t1.i7 t1.i8 t1.i9 t2.i10] commit i0"],
+    );
+    // A hint that is none must not bring the same question again.
+    scene.refused(
+        2,
+        2,
+        position(1, 6),
+        9,
+        &["n2 <- Append t2 after t1.i5 [t1.i6 t1.i7 t1.i8 t1.i9 t2.i10] commit i0"],
+    );
+}
