@@ -1,1 +1,34 @@
-//! node
+//! Puts the parts together: one node of a cluster as a state machine, and its driver on a real machine.
+//!
+//! [`Node`] decides everything and touches nothing; [`io`] gives it time, sockets, a log and a store.
+//! The simulator drives the same `Node` with virtual ones: what is simulated is what ships.
+
+pub mod io;
+
+mod config;
+mod event;
+mod heartbeat;
+mod identity;
+mod log_queue;
+mod node;
+mod outbox;
+mod partition_channel;
+mod questions;
+mod registry;
+
+pub use config::{NodeConfig, Timing};
+pub use event::{Effect, Event};
+pub use identity::Identity;
+pub use node::{Node, NodeError};
+
+/// A rule that is broken on purpose, so that the suite can be seen to notice.
+#[cfg(feature = "mutants")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutant {
+    /// Answers leave before `earliest` has passed what they depend on (R6).
+    NoClockBoundWait,
+    /// What was handed to the log counts as durable.
+    AcknowledgeBeforeFsync,
+    /// A rule of a partition.
+    Partition(partition::Mutant),
+}

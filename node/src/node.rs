@@ -1,0 +1,603 @@
+//! One node as a state machine: its partitions, the coordinators of its clients, its identity.
+//!
+//! ```text
+//!   Event ──► step ──► work queue ──► gateway ⇄ partition channel ⇄ replicas
+//!                                         │               │            │
+//!             flush ◄── answers held by R6 ◄┘   outbox ◄───┴── log queue ◄┘
+//! ```
+//!
+//! A turn is any number of `step`s and one `flush`: at most one batch for the log and a few frames
+//! for each peer, however much came in (patterns Singular Update Queue, Request Batch).
+//!
+//! Invariants:
+//! - Nothing that a message claims to be durable leaves before the log says so ([`crate::log_queue`]).
+//! - No answer reaches a client before `earliest` has passed what it depends on (R6).
+//! - No timestamp is issued and no promise acknowledged above the durable ceiling (R9).
+//! - A stamp further ahead than the drift is dropped with its whole frame, never taken for a "no".
+
+use crate::config::NodeConfig;
+use crate::event::{Effect, Event};
+use crate::heartbeat::Heartbeats;
+use crate::identity::{Identity, META_FOUNDER, META_IDENTITY};
+use crate::log_queue::{Durable, Held, LogQueue};
+use crate::outbox::Outbox;
+use crate::partition_channel::PartitionChannel;
+use crate::questions::Questions;
+use crate::registry::Registry;
+use clock::{ClockBoundWait, DurableCeiling, HybridClock, Now, Timestamp};
+use cluster::{Founder, FoundingPlan, Peers};
+use partition::log::{LogRecord, RecoveredLog};
+use partition::replication::ReplicationTiming;
+use partition::versions::{Store, StoreReport};
+use partition::{Asker, Replica, ReplicaConfig, ReplicaContext, ReplicaEvent};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+use txn::{ClientTag, Gateway, GatewayContext, GatewayEffect, GatewayEvent};
+use wire::SplitMix64;
+use wire::ids::{NodeId, PartitionId};
+use wire::keys::RangeMap;
+use wire::message::{ClientReply, Founding, PartitionReply, PeerFrame, PeerMessage, RequestNumber};
+
+mod asks;
+mod clients;
+mod leadership;
+mod membership;
+mod status;
+
+/// How many nodes hold each partition, if there are as many.
+const REPLICATION: usize = 3;
+
+/// Why a node cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// Its log holds something that it cannot have written.
+    #[error("the log's {what} cannot be read: {why}")]
+    Damaged {
+        /// Which record.
+        what: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// It was started with other founders than before, or with a list that makes no sense.
+    #[error(transparent)]
+    Founding(#[from] cluster::FoundingError),
+    /// Its store cannot be read.
+    #[error(transparent)]
+    Store(#[from] partition::versions::StoreError),
+}
+
+/// Something to do within a turn.
+pub(crate) enum Work {
+    Gateway(GatewayEvent),
+    Replica(PartitionId, ReplicaEvent),
+}
+
+/// What a founded node has and an unfounded one has not.
+pub(crate) struct Membership {
+    pub(crate) identity: Identity,
+    pub(crate) map: RangeMap,
+    pub(crate) gateway: Gateway,
+    pub(crate) channel: PartitionChannel,
+}
+
+/// One node. See the module's page.
+pub struct Node {
+    pub(crate) config: NodeConfig,
+    pub(crate) membership: Option<Membership>,
+    pub(crate) replicas: BTreeMap<PartitionId, Replica>,
+    pub(crate) founder: Founder,
+    pub(crate) clock: HybridClock,
+    pub(crate) ceiling: DurableCeiling,
+    pub(crate) heartbeats: Heartbeats,
+    pub(crate) next_heartbeat: Duration,
+    pub(crate) next_tick: Duration,
+    pub(crate) log: LogQueue,
+    pub(crate) outbox: Outbox,
+    pub(crate) answers: ClockBoundWait<(ClientTag, ClientReply)>,
+    pub(crate) peers: Peers,
+    pub(crate) questions: Questions,
+    pub(crate) registry: Registry,
+    pub(crate) work: VecDeque<Work>,
+    /// Replies of this node's own replicas to this node's own gateway.
+    pub(crate) own_replies: VecDeque<(RequestNumber, PartitionReply)>,
+    pub(crate) log_bytes: u64,
+    pub(crate) effects: Vec<Effect>,
+    pub(crate) random: SplitMix64,
+    pub(crate) started_at: Duration,
+    pub(crate) drift_refused: u64,
+    /// Clients are served once this start's identity is durable.
+    pub(crate) identity_durable: bool,
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node")
+            .field("address", &self.config.address)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Node {
+    /// A node from what its log and its store hold.
+    pub fn new(
+        config: NodeConfig,
+        recovered: RecoveredLog,
+        store: &dyn Store,
+        now: &Now,
+    ) -> Result<Node, NodeError> {
+        let mut random = SplitMix64::new(config.seed);
+        let plan = FoundingPlan {
+            me: config.address.clone(),
+            list: cluster::sorted_founders(config.join.clone()),
+            splits: config.splits.clone(),
+            replication: REPLICATION,
+            seed: random.next_u64(),
+        };
+        let acceptor = recovered.metas.get(&META_FOUNDER).cloned();
+        let founder = Founder::new(plan, acceptor)?;
+        let mut node = Node {
+            clock: HybridClock::new(Timestamp::ZERO, config.timing.drift_max),
+            ceiling: DurableCeiling::new(recovered.ceiling),
+            heartbeats: Heartbeats::new(recovered.ceiling, 0),
+            next_heartbeat: now.monotonic,
+            next_tick: now.monotonic,
+            log: LogQueue::default(),
+            outbox: Outbox::default(),
+            answers: ClockBoundWait::default(),
+            peers: Peers::new(NodeId(0)),
+            questions: Questions::default(),
+            registry: Registry::default(),
+            work: VecDeque::new(),
+            own_replies: VecDeque::new(),
+            log_bytes: 0,
+            effects: Vec::new(),
+            started_at: now.monotonic,
+            drift_refused: 0,
+            identity_durable: false,
+            membership: None,
+            replicas: BTreeMap::new(),
+            founder,
+            random,
+            config,
+        };
+        node.clock.raise_ceiling(recovered.ceiling);
+        let known = recovered
+            .metas
+            .get(&META_IDENTITY)
+            .map(Identity::from_body)
+            .transpose();
+        let known = known.map_err(|error| NodeError::Damaged {
+            what: "identity",
+            why: error.to_string(),
+        })?;
+        if let Some(founding) = node.founder.founding().cloned() {
+            let start = known.map_or(0, |identity| identity.start) + 1;
+            node.join(&founding, start, now);
+            for (partition, replica) in recovered.replicas {
+                let config = node.replica_config();
+                node.replicas
+                    .insert(partition, Replica::new(config, replica, store, now)?);
+            }
+            let expected = node.expected_replicas(&founding);
+            if let Some(lost) = expected.iter().find(|p| !node.replicas.contains_key(p)) {
+                let why = format!(
+                    "the replica of {lost}, which the founding gives to this node, is not in it"
+                );
+                return Err(NodeError::Damaged {
+                    what: "list of replicas",
+                    why,
+                });
+            }
+        }
+        Ok(node)
+    }
+
+    /// Takes its place in a founded cluster.
+    pub(crate) fn join(&mut self, founding: &Founding, start: u32, now: &Now) {
+        let me = founding
+            .members
+            .iter()
+            .find(|member| member.address == self.config.address);
+        let me = me
+            .expect("the founder accepts only a founding that names its own address")
+            .node;
+        let identity = Identity {
+            cluster: founding.cluster,
+            node: me,
+            start,
+        };
+        self.log.push(identity.to_record());
+        let map = RangeMap::new(founding.descriptors.clone());
+        let map = map.expect("only descriptors that tile the key space are ever proposed");
+        let gateway = Gateway::new(txn::GatewayConfig {
+            me,
+            start,
+            seed: self.random.next_u64(),
+            timing: txn::GatewayTiming::default(),
+        });
+        let channel = PartitionChannel::new(start, self.config.timing.resend_after);
+        self.heartbeats = Heartbeats::new(self.ceiling.durable(), u64::from(start) << 40);
+        self.questions = Questions::new(start);
+        self.peers = Peers::new(me);
+        for member in &founding.members {
+            self.peers.on_introduced(member.node, &member.address);
+        }
+        self.membership = Some(Membership {
+            identity,
+            map,
+            gateway,
+            channel,
+        });
+        self.effects.push(Effect::Identity {
+            cluster: identity.cluster,
+            node: identity.node,
+            start,
+            members: founding
+                .members
+                .iter()
+                .map(|m| (m.node, m.address.clone()))
+                .collect(),
+        });
+        let address = bytes::Bytes::from(self.config.address.clone());
+        self.registry.write(
+            vec![(cluster::consistent_core::node_key(me), address)],
+            now.monotonic,
+        );
+    }
+
+    pub(crate) fn replica_config(&mut self) -> ReplicaConfig {
+        let timing = &self.config.timing;
+        let usual = partition::ReplicaTiming::default();
+        let timing = partition::ReplicaTiming {
+            replication: ReplicationTiming {
+                heartbeat: timing.heartbeat,
+                election_timeout: timing.election_timeout,
+                ..usual.replication
+            },
+            drift_max: timing.drift_max,
+            ..usual
+        };
+        ReplicaConfig {
+            me: self.me().expect("replicas are made on founded nodes"),
+            timing,
+            seed: self.random.next_u64(),
+            #[cfg(feature = "mutants")]
+            mutant: match self.config.mutant {
+                Some(crate::Mutant::Partition(mutant)) => Some(mutant),
+                _ => None,
+            },
+        }
+    }
+
+    /// This node's id, once it has one.
+    pub fn me(&self) -> Option<NodeId> {
+        self.membership.as_ref().map(|m| m.identity.node)
+    }
+
+    /// The map of key ranges, once there is one.
+    pub fn map(&self) -> Option<&RangeMap> {
+        self.membership.as_ref().map(|m| &m.map)
+    }
+
+    /// The replicas on this node.
+    pub fn replicas(&self) -> impl Iterator<Item = (&PartitionId, &Replica)> {
+        self.replicas.iter()
+    }
+
+    /// Takes in one event. What it wants done comes with the next [`Node::flush`].
+    pub fn step(&mut self, now: &Now, event: Event) {
+        match event {
+            Event::Wake => {}
+            Event::Client {
+                connection,
+                number,
+                request,
+            } => {
+                self.on_client(now, ClientTag { connection, number }, request);
+            }
+            Event::ClientGone { connection } => {
+                self.work
+                    .push_back(Work::Gateway(GatewayEvent::ClientGone { connection }));
+            }
+            Event::Peer { from, frame } => self.on_peer_frame(now, from, frame),
+            Event::PeerUp { node, address } => {
+                self.peers.on_connected(now.monotonic, node, &address);
+            }
+            Event::PeerDown { node } => self.on_peer_down(now, node),
+            Event::Founding { from, message } => self.on_founding_message(now, from, message),
+            Event::LogDurable { sequence } => self.on_log_durable(now, sequence),
+            Event::Store(report) => self.on_store_report(report),
+        }
+        self.maybe_tick(now);
+        self.do_work(now);
+    }
+
+    /// Ends a turn: what is to be done, in this order.
+    pub fn flush(&mut self, now: &Now, out: &mut Vec<Effect>) {
+        if let Some(timestamp) = self.ceiling.maybe_raise(now) {
+            self.log.push(LogRecord::Ceiling { timestamp });
+        }
+        self.hand_over_log(now);
+        while let Some((client, reply)) = self.answers.pop_ready(now) {
+            self.answer(now, client, reply);
+        }
+        self.do_work(now);
+        self.hand_over_log(now);
+        for (to, frame) in self.outbox.take_frames(self.clock.stamp()) {
+            self.effects.push(Effect::Send { to, frame });
+        }
+        out.append(&mut self.effects);
+    }
+
+    /// When the node wants to be woken, from now.
+    pub fn next_wake(&self, now: &Now) -> Option<Duration> {
+        let timers = self
+            .next_tick
+            .min(self.next_heartbeat)
+            .saturating_sub(now.monotonic);
+        Some(
+            self.answers
+                .next_in(now)
+                .map_or(timers, |wait| wait.min(timers)),
+        )
+    }
+
+    /// Checks what must always hold; for tests and simulation.
+    pub fn invariants(&self) {
+        for replica in self.replicas.values() {
+            replica.invariants();
+        }
+        assert!(
+            self.ceiling.durable() >= self.clock.ceiling(),
+            "timestamps may be issued up to {}, but only {} is durable",
+            self.clock.ceiling(),
+            self.ceiling.durable()
+        );
+    }
+
+    /// Bytes of log on disk, for `status`; the driver knows them.
+    pub fn set_log_bytes(&mut self, bytes: u64) {
+        self.log_bytes = bytes;
+    }
+
+    fn hand_over_log(&mut self, now: &Now) {
+        let Some(batch) = self.log.take_batch() else {
+            return;
+        };
+        let sequence = batch.sequence;
+        self.effects.push(Effect::Log(batch));
+        if self.acknowledges_before_fsync() {
+            self.on_log_durable(now, sequence);
+            self.do_work(now);
+        }
+    }
+
+    #[cfg(feature = "mutants")]
+    fn acknowledges_before_fsync(&self) -> bool {
+        matches!(
+            self.config.mutant,
+            Some(crate::Mutant::AcknowledgeBeforeFsync)
+        )
+    }
+
+    #[cfg(not(feature = "mutants"))]
+    fn acknowledges_before_fsync(&self) -> bool {
+        false
+    }
+
+    #[cfg(feature = "mutants")]
+    fn skips_clock_bound_wait(&self) -> bool {
+        matches!(self.config.mutant, Some(crate::Mutant::NoClockBoundWait))
+    }
+
+    #[cfg(not(feature = "mutants"))]
+    fn skips_clock_bound_wait(&self) -> bool {
+        false
+    }
+
+    fn on_log_durable(&mut self, now: &Now, sequence: u64) {
+        for Durable {
+            entries,
+            ceiling,
+            identity,
+        } in self.log.on_durable(sequence)
+        {
+            if let Some(ceiling) = ceiling {
+                self.ceiling.on_durable(ceiling);
+                self.clock.raise_ceiling(self.ceiling.durable());
+            }
+            self.identity_durable |= identity;
+            for (partition, position) in entries {
+                self.work.push_back(Work::Replica(
+                    partition,
+                    ReplicaEvent::LogDurable { position },
+                ));
+            }
+        }
+        while let Some(held) = self.log.pop_released() {
+            self.release(held);
+        }
+        self.do_work(now);
+    }
+
+    pub(crate) fn hold_for_log(&mut self, message: Held) {
+        if let Some(free) = self.log.hold(message) {
+            self.release(free);
+        }
+    }
+
+    fn release(&mut self, held: Held) {
+        match held {
+            Held::Peer { to, message } => self.outbox.push(to, message),
+            Held::Founding { to, message } => {
+                self.effects.push(Effect::Founding { to, message });
+            }
+        }
+    }
+
+    fn on_store_report(&mut self, report: StoreReport) {
+        let partition = match &report {
+            StoreReport::Applied { partition, .. }
+            | StoreReport::Persisted { partition, .. }
+            | StoreReport::Answer { partition, .. } => *partition,
+            StoreReport::Failed { why } => {
+                // The driver stops the node on this; a node that goes on must not pretend.
+                tracing::error!(why, "the store has failed");
+                return;
+            }
+        };
+        self.work
+            .push_back(Work::Replica(partition, ReplicaEvent::Store(report)));
+    }
+
+    fn on_peer_frame(&mut self, now: &Now, from: NodeId, frame: PeerFrame) {
+        if let Err(refused) = self.clock.observe(now, frame.stamp) {
+            self.drift_refused += 1;
+            tracing::warn!(%from, %refused, "a frame was dropped: clocks disagree");
+            return;
+        }
+        self.peers.on_heard(now.monotonic, from);
+        for message in frame.messages {
+            self.on_peer_message(now, from, message);
+        }
+    }
+
+    fn on_peer_message(&mut self, now: &Now, from: NodeId, message: PeerMessage) {
+        match message {
+            PeerMessage::Request {
+                number,
+                partition,
+                generation,
+                body,
+            } => {
+                let from = Asker { node: from, number };
+                let event = ReplicaEvent::Request {
+                    from,
+                    generation,
+                    request: body,
+                };
+                self.work.push_back(Work::Replica(partition, event));
+            }
+            PeerMessage::Reply { number, body } => {
+                self.on_partition_reply(now, from, number, body);
+            }
+            PeerMessage::Replication { partition, message } => {
+                let event = ReplicaEvent::Replication { from, message };
+                self.work.push_back(Work::Replica(partition, event));
+            }
+            PeerMessage::Heartbeat(heartbeat) => self.on_heartbeat(now, from, &heartbeat),
+            PeerMessage::HeartbeatReply(reply) => self.on_heartbeat_reply(from, &reply),
+            PeerMessage::AskCoordinator {
+                number,
+                name,
+                attempt,
+            } => {
+                let event = GatewayEvent::AskedAbout {
+                    by: from,
+                    number,
+                    name,
+                    attempt,
+                };
+                self.work.push_back(Work::Gateway(event));
+            }
+            PeerMessage::CoordinatorState { number, state } => {
+                if let Some(number) = self.questions.on_answer(from, number) {
+                    let event = GatewayEvent::CoordinatorState { number, state };
+                    self.work.push_back(Work::Gateway(event));
+                }
+            }
+        }
+    }
+
+    /// Does what is queued until nothing is.
+    pub(crate) fn do_work(&mut self, now: &Now) {
+        loop {
+            if let Some((number, reply)) = self.own_replies.pop_front() {
+                let me = self.me().expect("only founded nodes ask");
+                self.on_partition_reply(now, me, number, reply);
+            } else if let Some(work) = self.work.pop_front() {
+                match work {
+                    Work::Gateway(event) => self.step_gateway(now, event),
+                    Work::Replica(partition, event) => self.step_replica(now, partition, event),
+                }
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn step_gateway(&mut self, now: &Now, event: GatewayEvent) {
+        let Some(Membership { gateway, map, .. }) = &mut self.membership else {
+            return;
+        };
+        let mut out = Vec::new();
+        gateway.step(
+            &mut GatewayContext {
+                now,
+                clock: &mut self.clock,
+                map,
+            },
+            event,
+            &mut out,
+        );
+        self.do_gateway_effects(now, out);
+    }
+
+    pub(crate) fn do_gateway_effects(&mut self, now: &Now, effects: Vec<GatewayEffect>) {
+        for effect in effects {
+            match effect {
+                GatewayEffect::Ask {
+                    number,
+                    partition,
+                    body,
+                    deadline,
+                } => {
+                    self.ask_partition(now, number, partition, body, deadline);
+                }
+                GatewayEffect::Cancel { number } => {
+                    if let Some(membership) = &mut self.membership {
+                        membership.channel.cancel(number);
+                    }
+                }
+                GatewayEffect::AskCoordinator {
+                    number,
+                    node,
+                    name,
+                    attempt,
+                } => {
+                    self.ask_coordinator(now, number, node, name, attempt);
+                }
+                GatewayEffect::TellCoordinatorState { to, number, state } => {
+                    self.tell_coordinator_state(to, number, state);
+                }
+                GatewayEffect::Answer {
+                    client,
+                    reply,
+                    depends_on,
+                } => {
+                    if self.skips_clock_bound_wait()
+                        || ClockBoundWait::<()>::is_over(now, depends_on)
+                    {
+                        self.answer(now, client, reply);
+                    } else {
+                        self.answers.hold(depends_on, (client, reply));
+                    }
+                }
+            }
+        }
+    }
+
+    fn step_replica(&mut self, now: &Now, partition: PartitionId, event: ReplicaEvent) {
+        let Some(replica) = self.replicas.get_mut(&partition) else {
+            self.refuse_for_missing_replica(partition, event);
+            return;
+        };
+        let mut out = Vec::new();
+        let context = ReplicaContext {
+            now,
+            promised: self.heartbeats.promised(),
+        };
+        replica.step(&context, event, &mut out);
+        self.do_replica_effects(now, partition, out);
+    }
+}

@@ -1,0 +1,95 @@
+//! Clients: their requests in, their answers out.
+
+use super::{Node, Work};
+use crate::event::Effect;
+use crate::registry::OWN_CONNECTION;
+use clock::Now;
+use txn::{ClientTag, GatewayEvent};
+use wire::ids::NodeId;
+use wire::message::{
+    ClientAnswer, ClientReply, ClientRequest, MapAnswer, MemberAddress, RequestError,
+};
+
+impl Node {
+    pub(super) fn on_client(&mut self, now: &Now, client: ClientTag, request: ClientRequest) {
+        let reply = match request {
+            ClientRequest::Status => self.status(now).map(|s| ClientAnswer::Status(Box::new(s))),
+            ClientRequest::Map => self.map_answer().map(ClientAnswer::Map),
+            request => match self.check_serving() {
+                Ok(()) => {
+                    let event = GatewayEvent::Client { client, request };
+                    self.work.push_back(Work::Gateway(event));
+                    return;
+                }
+                Err(error) => Err(error),
+            },
+        };
+        self.answer(now, client, reply);
+    }
+
+    fn check_serving(&self) -> Result<(), RequestError> {
+        if self.membership.is_none() {
+            return Err(self.not_founded());
+        }
+        if !self.identity_durable {
+            let why = "it has just started and its log has not taken its first write".to_owned();
+            return Err(RequestError::NotFounded { why });
+        }
+        Ok(())
+    }
+
+    pub(super) fn not_founded(&self) -> RequestError {
+        RequestError::NotFounded {
+            why: self.founder.state(),
+        }
+    }
+
+    fn map_answer(&self) -> Result<MapAnswer, RequestError> {
+        let membership = self.membership.as_ref().ok_or_else(|| self.not_founded())?;
+        let leader = |partition| {
+            let local = self
+                .replicas
+                .get(&partition)
+                .and_then(|replica| replica.leader());
+            local.or_else(|| membership.channel.leader_hint(partition))
+        };
+        Ok(MapAnswer {
+            cluster: membership.identity.cluster,
+            node: membership.identity.node,
+            partitions: membership
+                .map
+                .iter()
+                .map(|d| (d.clone(), leader(d.partition)))
+                .collect(),
+            nodes: self.addresses(membership.identity.node),
+        })
+    }
+
+    fn addresses(&self, me: NodeId) -> Vec<MemberAddress> {
+        let own = MemberAddress {
+            node: me,
+            address: self.config.address.clone(),
+        };
+        let others = self.peers.iter().map(|(node, peer)| MemberAddress {
+            node,
+            address: peer.address.clone(),
+        });
+        let mut addresses: Vec<_> = others.chain([own]).collect();
+        addresses.sort_by_key(|member| member.node);
+        addresses
+    }
+
+    /// An answer leaves, or reaches the node's own registry.
+    pub(super) fn answer(&mut self, now: &Now, client: ClientTag, reply: ClientReply) {
+        let ClientTag { connection, number } = client;
+        if connection == OWN_CONNECTION {
+            self.registry.on_reply(number, &reply, now.monotonic);
+        } else {
+            self.effects.push(Effect::Reply {
+                connection,
+                number,
+                reply,
+            });
+        }
+    }
+}

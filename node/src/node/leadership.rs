@@ -1,0 +1,216 @@
+//! Replicas' effects, and the heartbeats and promises of this node's leaderships (R9).
+
+use super::{Node, Work};
+use crate::heartbeat::Acknowledged;
+use crate::log_queue::Held;
+use clock::{Now, Timestamp};
+use partition::{ReplicaContext, ReplicaEffect, ReplicaEvent};
+use std::collections::BTreeMap;
+use txn::GatewayEvent;
+use wire::ids::{NodeId, PartitionId, Term};
+use wire::message::{Heartbeat, HeartbeatReply, Leading, PeerMessage, ReplicationMessage};
+
+/// Partition 1 is the consistent core.
+const CORE_PARTITION: PartitionId = PartitionId(1);
+
+impl Node {
+    pub(super) fn do_replica_effects(
+        &mut self,
+        now: &Now,
+        partition: PartitionId,
+        effects: Vec<ReplicaEffect>,
+    ) {
+        // Records first: a message held "after the log" waits for this turn's batch with them in it.
+        let (records, rest): (Vec<_>, Vec<_>) = effects
+            .into_iter()
+            .partition(|effect| matches!(effect, ReplicaEffect::Log(_)));
+        for effect in records.into_iter().chain(rest) {
+            self.do_replica_effect(now, partition, effect);
+        }
+    }
+
+    fn do_replica_effect(&mut self, now: &Now, partition: PartitionId, effect: ReplicaEffect) {
+        match effect {
+            ReplicaEffect::Log(record) => self.log.push(record),
+            ReplicaEffect::Send {
+                to,
+                message,
+                after_log,
+            } => {
+                let message = PeerMessage::Replication { partition, message };
+                if after_log {
+                    self.hold_for_log(Held::Peer { to, message });
+                } else {
+                    self.outbox.push(to, message);
+                }
+            }
+            ReplicaEffect::Reply { to, reply } => self.reply_to(to, reply),
+            ReplicaEffect::Store(task) => self.effects.push(crate::Effect::Store(task)),
+            ReplicaEffect::Discard { up_to } => {
+                self.effects
+                    .push(crate::Effect::Discard { partition, up_to });
+            }
+            ReplicaEffect::Push {
+                key,
+                holder,
+                attempt,
+            } => {
+                let event = GatewayEvent::Push {
+                    partition,
+                    key,
+                    holder,
+                    attempt,
+                };
+                self.work.push_back(Work::Gateway(event));
+            }
+            ReplicaEffect::BecameLeader { term } => {
+                tracing::info!(%partition, %term, "leads");
+                // Its promise must hold before it may serve: ask at once.
+                self.next_heartbeat = now.monotonic;
+                if partition == CORE_PARTITION {
+                    self.write_founding_rows(now);
+                }
+            }
+            ReplicaEffect::LostLeadership => tracing::info!(%partition, "no longer leads"),
+        }
+    }
+
+    /// Sends heartbeats if they are due, one for each node that holds something that this node leads.
+    pub(super) fn maybe_send_heartbeats(&mut self, now: &Now) {
+        if now.monotonic < self.next_heartbeat || self.membership.is_none() {
+            return;
+        }
+        self.next_heartbeat = now.monotonic + self.config.timing.heartbeat;
+        let promise = self.promise(now);
+        let mut by_node: BTreeMap<NodeId, Vec<Leading>> = BTreeMap::new();
+        let me = self.me();
+        let mut own = Vec::new();
+        for (partition, replica) in &self.replicas {
+            for member in &replica.descriptor().members {
+                let Some(leading) = replica.heartbeat_for(*member) else {
+                    continue;
+                };
+                if me == Some(*member) {
+                    own.push((*partition, leading.term));
+                } else {
+                    by_node.entry(*member).or_default().push(leading);
+                }
+            }
+        }
+        for (to, leading) in by_node {
+            let heartbeat = self.heartbeats.send(to, promise, leading);
+            self.outbox.push(to, PeerMessage::Heartbeat(heartbeat));
+        }
+        if let (Some(me), false) = (me, own.is_empty()) {
+            self.heartbeats.acknowledge_own(promise);
+            for (partition, term) in own {
+                self.acknowledge(
+                    me,
+                    Acknowledged {
+                        partition,
+                        term,
+                        promise,
+                    },
+                );
+            }
+        }
+    }
+
+    /// What a leader asks for now: no further than its own disk could acknowledge.
+    fn promise(&self, now: &Now) -> Timestamp {
+        if !now.is_vouched() {
+            return Timestamp::ZERO;
+        }
+        now.latest()
+            .plus(self.config.timing.promise)
+            .min(self.ceiling.durable())
+    }
+
+    fn acknowledge(&mut self, by: NodeId, acknowledged: Acknowledged) {
+        let Acknowledged {
+            partition,
+            term,
+            promise,
+        } = acknowledged;
+        let event = ReplicaEvent::PromiseAcknowledged { by, term, promise };
+        self.work.push_back(Work::Replica(partition, event));
+    }
+
+    pub(super) fn on_heartbeat(&mut self, now: &Now, from: NodeId, heartbeat: &Heartbeat) {
+        let mut later = Vec::new();
+        for leading in &heartbeat.leading {
+            if let Err(term) = self.follow(now, from, leading) {
+                later.push((leading.partition, term));
+            }
+        }
+        let furthest = now
+            .latest()
+            .plus(self.config.timing.promise + self.config.timing.drift_max);
+        let ceiling = self.ceiling.durable();
+        let reply = self.heartbeats.answer(heartbeat, later, ceiling, furthest);
+        // A term that this heartbeat taught must be durable before the promise is acknowledged.
+        let message = PeerMessage::HeartbeatReply(reply);
+        self.hold_for_log(Held::Peer { to: from, message });
+    }
+
+    fn follow(&mut self, now: &Now, from: NodeId, leading: &Leading) -> Result<(), Term> {
+        let Some(replica) = self.replicas.get_mut(&leading.partition) else {
+            return Err(Term(0));
+        };
+        let mut out = Vec::new();
+        let context = ReplicaContext {
+            now,
+            promised: self.heartbeats.promised(),
+        };
+        let followed = replica.on_heartbeat(&context, from, leading, &mut out);
+        self.do_replica_effects(now, leading.partition, out);
+        followed
+    }
+
+    pub(super) fn on_heartbeat_reply(&mut self, from: NodeId, reply: &HeartbeatReply) {
+        for acknowledged in self.heartbeats.on_reply(from, reply) {
+            self.acknowledge(from, acknowledged);
+        }
+        for (partition, term) in &reply.later {
+            // News of a later term, in the form in which replication hears it anyway.
+            let message = ReplicationMessage::VoteReply {
+                term: *term,
+                granted: false,
+                promised: Timestamp::ZERO,
+            };
+            let event = ReplicaEvent::Replication { from, message };
+            self.work.push_back(Work::Replica(*partition, event));
+        }
+    }
+
+    /// Looks at timeouts if it is time to.
+    pub(super) fn maybe_tick(&mut self, now: &Now) {
+        if now.monotonic >= self.next_tick {
+            self.next_tick = now.monotonic + self.config.timing.tick;
+            self.tick_founder(now);
+            self.tick_replicas(now);
+            self.tick_gateway(now);
+            self.tick_channel(now);
+            self.tick_questions(now);
+            self.tick_registry(now);
+            self.do_work(now);
+        }
+        self.maybe_send_heartbeats(now);
+    }
+
+    fn tick_replicas(&mut self, now: &Now) {
+        let partitions: Vec<PartitionId> = self.replicas.keys().copied().collect();
+        for partition in partitions {
+            let Some(replica) = self.replicas.get_mut(&partition) else {
+                continue;
+            };
+            let mut out = Vec::new();
+            let context = ReplicaContext {
+                now,
+                promised: self.heartbeats.promised(),
+            };
+            replica.tick(&context, &mut out);
+            self.do_replica_effects(now, partition, out);
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Founding, and what a founded node does by itself.
+
+use super::{Membership, Node, Work};
+use crate::identity::META_FOUNDER;
+use crate::log_queue::Held;
+use crate::registry::OWN_CONNECTION;
+use clock::Now;
+use cluster::FounderEffect;
+use partition::Replica;
+use partition::log::{LogRecord, RecoveredReplica};
+use partition::versions::MemoryStore;
+use txn::{ClientTag, GatewayContext, GatewayEvent};
+use wire::ids::{LogIndex, PartitionId, Term};
+use wire::keys::Descriptor;
+use wire::message::{Founding, FoundingMessage, LogPosition};
+
+/// The first incarnation of a replica in a store.
+const FIRST_INCARNATION: u32 = 1;
+
+impl Node {
+    pub(super) fn on_founding_message(
+        &mut self,
+        now: &Now,
+        from: String,
+        message: FoundingMessage,
+    ) {
+        let mut out = Vec::new();
+        self.founder.step(now.monotonic, from, message, &mut out);
+        self.do_founder_effects(now, out);
+    }
+
+    pub(super) fn tick_founder(&mut self, now: &Now) {
+        let mut out = Vec::new();
+        self.founder.tick(now.monotonic, &mut out);
+        self.do_founder_effects(now, out);
+    }
+
+    fn do_founder_effects(&mut self, now: &Now, effects: Vec<FounderEffect>) {
+        // The replicas are installed before the log says "founded": a torn batch must not leave a
+        // founded node that believes its replicas were lost.
+        for effect in &effects {
+            if let FounderEffect::Founded(founding) = effect
+                && self.membership.is_none()
+            {
+                self.install_replicas(now, founding);
+            }
+        }
+        for effect in effects {
+            match effect {
+                FounderEffect::Persist(body) => {
+                    self.log.push(LogRecord::Meta {
+                        kind: META_FOUNDER,
+                        body,
+                    });
+                }
+                FounderEffect::Send {
+                    to,
+                    message,
+                    after_log: true,
+                } => {
+                    self.hold_for_log(Held::Founding { to, message });
+                }
+                FounderEffect::Send {
+                    to,
+                    message,
+                    after_log: false,
+                } => {
+                    self.effects.push(crate::Effect::Founding { to, message });
+                }
+                FounderEffect::Founded(_) => {}
+            }
+        }
+    }
+
+    fn install_replicas(&mut self, now: &Now, founding: &Founding) {
+        tracing::info!(cluster = %founding.cluster, "founded");
+        self.join(founding, 1, now);
+        let me = self.me();
+        let mine = |d: &&Descriptor| d.members.iter().any(|member| Some(*member) == me);
+        for descriptor in founding.descriptors.iter().filter(mine) {
+            self.log.push(LogRecord::ReplicaInstalled {
+                partition: descriptor.partition,
+                incarnation: FIRST_INCARNATION,
+                descriptor: descriptor.clone(),
+                base: LogPosition {
+                    term: Term(0),
+                    index: LogIndex(0),
+                },
+            });
+            let empty = RecoveredReplica {
+                incarnation: FIRST_INCARNATION,
+                descriptor: descriptor.clone(),
+                term: Term(0),
+                voted_for: None,
+                base: LogPosition::default(),
+                entries: Vec::new(),
+            };
+            let config = self.replica_config();
+            let replica = Replica::new(config, empty, &MemoryStore::default(), now);
+            let replica = replica.expect("an empty store in memory is always readable");
+            self.replicas.insert(descriptor.partition, replica);
+        }
+    }
+
+    /// The descriptors of which this node must hold a replica.
+    pub(super) fn expected_replicas(&self, founding: &Founding) -> Vec<PartitionId> {
+        let me = self.me();
+        let mine = |d: &&Descriptor| d.members.iter().any(|member| Some(*member) == me);
+        founding
+            .descriptors
+            .iter()
+            .filter(mine)
+            .map(|d| d.partition)
+            .collect()
+    }
+
+    /// The founding's first rows, by whoever leads the core first.
+    pub(super) fn write_founding_rows(&mut self, now: &Now) {
+        if let Some(founding) = self.founder.founding() {
+            let rows = cluster::consistent_core::initial_rows(founding);
+            self.registry.write_once(rows, now.monotonic);
+        }
+    }
+
+    pub(super) fn tick_gateway(&mut self, now: &Now) {
+        let Some(Membership { gateway, map, .. }) = &mut self.membership else {
+            return;
+        };
+        let mut out = Vec::new();
+        gateway.tick(
+            &mut GatewayContext {
+                now,
+                clock: &mut self.clock,
+                map,
+            },
+            &mut out,
+        );
+        self.do_gateway_effects(now, out);
+    }
+
+    pub(super) fn tick_registry(&mut self, now: &Now) {
+        if self.membership.is_none() || !self.identity_durable || !now.is_vouched() {
+            return;
+        }
+        for (number, request) in self.registry.due(now, &mut self.random) {
+            let client = ClientTag {
+                connection: OWN_CONNECTION,
+                number,
+            };
+            self.work
+                .push_back(Work::Gateway(GatewayEvent::Client { client, request }));
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! What a node says of itself.
+
+use super::{Membership, Node};
+use clock::Now;
+use wire::message::{NodeStatus, RequestError};
+
+impl Node {
+    pub(super) fn status(&self, now: &Now) -> Result<NodeStatus, RequestError> {
+        let Membership {
+            identity, gateway, ..
+        } = self.membership.as_ref().ok_or_else(|| self.not_founded())?;
+        Ok(NodeStatus {
+            cluster: identity.cluster,
+            node: identity.node,
+            start: identity.start,
+            address: self.config.address.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            clock_bound_us: now.bound.map(|bound| bound.as_micros() as u64),
+            clock_source: self.config.clock_source.clone(),
+            hybrid_clock: self.clock.stamp(),
+            ceiling: self.ceiling.durable(),
+            up_ms: now.monotonic.saturating_sub(self.started_at).as_millis() as u64,
+            log_bytes: self.log_bytes,
+            drift_refused: self.drift_refused,
+            coordinating: gateway.coordinating() as u64,
+            replicas: self
+                .replicas
+                .values()
+                .map(|replica| replica.status())
+                .collect(),
+            peers: self.peers.status(now.monotonic),
+        })
+    }
+}
