@@ -1,20 +1,32 @@
 //! What the log says besides entries, small enough to be said again at the head of each segment
 //! (pattern Segmented Log): so a whole older segment can go once its entries are not needed.
 
-use super::format::{ReplicaCheckpoint, Stored};
+use super::format::Stored;
 use super::record::LogRecord;
 use bytes::Bytes;
 use clock::Timestamp;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use wire::ids::{PartitionId, Term};
+use wire::ids::{NodeId, PartitionId, Term};
+use wire::keys::Descriptor;
 use wire::message::LogPosition;
 
 /// The log's state without entries.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Checkpoint {
     pub(super) replicas: BTreeMap<PartitionId, ReplicaCheckpoint>,
     pub(super) ceiling: Timestamp,
     pub(super) metas: BTreeMap<u8, Bytes>,
+}
+
+/// What is remembered of a replica besides its entries.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct ReplicaCheckpoint {
+    pub(super) incarnation: u32,
+    pub(super) descriptor: Descriptor,
+    pub(super) base: LogPosition,
+    pub(super) term: Term,
+    pub(super) voted_for: Option<NodeId>,
 }
 
 impl Checkpoint {
@@ -22,10 +34,8 @@ impl Checkpoint {
     pub(super) fn apply(&mut self, stored: &Stored) -> Result<(), String> {
         match stored {
             Stored::Record(record) => self.apply_record(record),
-            Stored::SegmentHead { .. } => Ok(()),
-            Stored::Checkpoint(replica) => {
-                self.replicas
-                    .insert(replica.descriptor.partition, replica.clone());
+            Stored::SegmentHead { checkpoint, .. } => {
+                self.clone_from(checkpoint);
                 Ok(())
             }
             Stored::LowWaterMark { partition, up_to } => self.raise_base(*partition, *up_to),

@@ -12,13 +12,13 @@
 //! - `flush start` is the offset at which the flush began that wrote the record. One flush runs at a
 //!   time, so everything below it was durable when the record was written.
 
+use super::checkpoint::Checkpoint;
 use super::record::LogRecord;
 use bytes::Bytes;
 use clock::Timestamp;
 use crc_fast::{CrcAlgorithm, checksum};
 use serde::{Deserialize, Serialize};
-use wire::ids::{LogIndex, NodeId, PartitionId, Term};
-use wire::keys::Descriptor;
+use wire::ids::{LogIndex, PartitionId, Term};
 use wire::message::{Entry, LogPosition};
 
 /// The bytes before a record's payload.
@@ -39,8 +39,7 @@ const KIND_REPLICA_DROPPED: u8 = 4;
 const KIND_CEILING: u8 = 5;
 const KIND_META: u8 = 6;
 const KIND_SEGMENT_HEAD: u8 = 16;
-const KIND_CHECKPOINT: u8 = 17;
-const KIND_LOW_WATER_MARK: u8 = 18;
+const KIND_LOW_WATER_MARK: u8 = 17;
 
 const _: () = assert!(RECORD_HEADER_BYTES.is_multiple_of(ALIGNMENT));
 const _: () = assert!(wire::keys::TRANSACTION_BYTES_MAX * 2 <= RECORD_BYTES_MAX);
@@ -60,27 +59,17 @@ pub struct Place {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Stored {
     Record(LogRecord),
-    /// The first record of each segment.
+    /// The first record of each segment. One record, so that a crash leaves it whole or not at all:
+    /// the segments before it may go, and then nothing else says what it says.
     SegmentHead {
         previous_end: u64,
+        checkpoint: Checkpoint,
     },
-    /// A replica as it stood when the segment was begun.
-    Checkpoint(ReplicaCheckpoint),
     /// Entries up to here are discarded.
     LowWaterMark {
         partition: PartitionId,
         up_to: LogPosition,
     },
-}
-
-/// What is remembered of a replica besides its entries.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(super) struct ReplicaCheckpoint {
-    pub(super) incarnation: u32,
-    pub(super) descriptor: Descriptor,
-    pub(super) base: LogPosition,
-    pub(super) term: Term,
-    pub(super) voted_for: Option<NodeId>,
 }
 
 /// Appends the stored form of a record to `out`.
@@ -114,12 +103,13 @@ pub fn encode_record(record: &LogRecord, place: Place, out: &mut Vec<u8>) {
     }
 }
 
-pub(super) fn encode_head(previous_end: u64, place: Place, out: &mut Vec<u8>) {
-    posted(KIND_SEGMENT_HEAD, place, out, &previous_end);
-}
-
-pub(super) fn encode_checkpoint(checkpoint: &ReplicaCheckpoint, place: Place, out: &mut Vec<u8>) {
-    posted(KIND_CHECKPOINT, place, out, checkpoint);
+pub(super) fn encode_head(
+    previous_end: u64,
+    checkpoint: &Checkpoint,
+    place: Place,
+    out: &mut Vec<u8>,
+) {
+    posted(KIND_SEGMENT_HEAD, place, out, &(previous_end, checkpoint));
 }
 
 pub(super) fn encode_low_water_mark(
@@ -257,10 +247,13 @@ impl Valid<'_> {
                 let (kind, body): (u8, Bytes) = from_bytes(self.payload).map_err(unreadable)?;
                 Stored::Record(LogRecord::Meta { kind, body })
             }
-            KIND_SEGMENT_HEAD => Stored::SegmentHead {
-                previous_end: from_bytes(self.payload).map_err(unreadable)?,
-            },
-            KIND_CHECKPOINT => Stored::Checkpoint(from_bytes(self.payload).map_err(unreadable)?),
+            KIND_SEGMENT_HEAD => {
+                let (previous_end, checkpoint) = from_bytes(self.payload).map_err(unreadable)?;
+                Stored::SegmentHead {
+                    previous_end,
+                    checkpoint,
+                }
+            }
             KIND_LOW_WATER_MARK => {
                 let (partition, up_to) = from_bytes(self.payload).map_err(unreadable)?;
                 Stored::LowWaterMark { partition, up_to }
@@ -299,6 +292,8 @@ fn from_bytes<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, postcard::Er
 #[cfg(test)]
 mod tests {
     use super::*;
+    use wire::ids::NodeId;
+    use wire::keys::Descriptor;
 
     const PLACE: Place = Place {
         epoch: 7,

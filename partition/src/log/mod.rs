@@ -26,6 +26,8 @@ mod recovery;
 mod segment_writer;
 
 #[cfg(test)]
+mod lives_test;
+#[cfg(test)]
 mod tests;
 
 pub use error::LogError;

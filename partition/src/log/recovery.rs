@@ -144,8 +144,13 @@ impl LogReader {
             if is_head != (offset == 0) {
                 return Err(damaged("a head stands at the head and nowhere else".into()));
             }
-            if let Stored::SegmentHead { previous_end } = stored {
-                self.check_previous_end(previous_end)?;
+            if let Stored::SegmentHead {
+                previous_end,
+                checkpoint,
+            } = &stored
+            {
+                self.check_previous_end(*previous_end)?;
+                self.check_checkpoint(segment, checkpoint)?;
             }
             self.apply(&stored).map_err(damaged)?;
             contents.note(&stored);
@@ -172,6 +177,21 @@ impl LogReader {
                 last.end
             ),
         })
+    }
+
+    /// A head says what the segments before it say, if they are there.
+    fn check_checkpoint(
+        &self,
+        segment: &SegmentBytes<'_>,
+        checkpoint: &Checkpoint,
+    ) -> Result<(), LogError> {
+        if self.last.is_none() || self.checkpoint == *checkpoint {
+            return Ok(());
+        }
+        Err(LogError::Contradiction(format!(
+            "the head of {} is not what the segments before it say",
+            segment.file
+        )))
     }
 
     fn apply(&mut self, stored: &Stored) -> Result<(), String> {

@@ -8,7 +8,7 @@
 //!   So what is in a segment proves that all older ones were whole.
 
 use super::checkpoint::Checkpoint;
-use super::format::{Place, encode_checkpoint, encode_head, encode_low_water_mark, encode_record};
+use super::format::{Place, encode_head, encode_low_water_mark, encode_record};
 use super::record::LogRecord;
 use wire::ids::PartitionId;
 use wire::message::LogPosition;
@@ -105,29 +105,7 @@ impl SegmentWriter {
         self.epoch += 1;
         self.offset = 0;
         let place = self.place();
-        encode_head(previous_end, place, &mut self.pending);
-        self.write_checkpoint();
-    }
-
-    fn write_checkpoint(&mut self) {
-        let checkpoint = std::mem::take(&mut self.checkpoint);
-        for replica in checkpoint.replicas.values() {
-            encode_checkpoint(replica, self.place(), &mut self.pending);
-        }
-        let timestamp = checkpoint.ceiling;
-        encode_record(
-            &LogRecord::Ceiling { timestamp },
-            self.place(),
-            &mut self.pending,
-        );
-        for (kind, body) in &checkpoint.metas {
-            let meta = LogRecord::Meta {
-                kind: *kind,
-                body: body.clone(),
-            };
-            encode_record(&meta, self.place(), &mut self.pending);
-        }
-        self.checkpoint = checkpoint;
+        encode_head(previous_end, &self.checkpoint, place, &mut self.pending);
     }
 
     fn place(&self) -> Place {
