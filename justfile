@@ -13,10 +13,10 @@ fix:
 test *arguments='--workspace':
     cargo test --locked {{ arguments }}
 
-# Whole clusters in virtual time: just simulate --seeds 100
+# Whole clusters in virtual time: just simulate --seeds 0..100
 simulate *arguments:
-    cargo run --release --locked -p integration --example simulate -- {{ arguments }}
+    cargo run --locked -p integration --example simulate -- {{ arguments }}
 
-# Load on a cluster of this machine: just bench --help
+# Throughput and latency: just bench transfer --dev
 bench *arguments:
     cargo run --release --locked -p horolog -- bench {{ arguments }}
