@@ -1,1 +1,16 @@
-//! integration
+//! How Horolog is tested as a whole: a deterministic simulator of a cluster, workloads, and checkers of
+//! what the clients saw.
+//!
+//! | part | what it is |
+//! | --- | --- |
+//! | [`simulation`] | the production state machines of a whole cluster in virtual time |
+//! | [`workload`] | what clients do |
+//! | [`history`] | what they did and were told |
+//! | [`checker`] | the properties, one a file |
+//! | [`io`] | many seeds on a few threads |
+
+pub mod checker;
+pub mod history;
+pub mod io;
+pub mod simulation;
+pub mod workload;

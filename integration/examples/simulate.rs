@@ -1,0 +1,77 @@
+//! Longer swarms by hand: `cargo run -p integration --example simulate -- --seeds 0..1000 --jobs 2`.
+//!
+//! `--seconds N` for longer runs, `--mixture swarm|skewed|contention|power`, `--trace` to print the
+//! readable trace of what fails.
+
+use integration::io::run_many;
+use integration::simulation::{Mixture, SimulationOptions};
+use std::ops::Range;
+use std::process::ExitCode;
+use std::time::Duration;
+
+const USAGE: &str = "simulate [--seeds A..B] [--jobs N] [--seconds N] [--nodes N] [--mixture swarm|skewed|contention|power] [--trace]";
+
+struct Arguments {
+    seeds: Range<u64>,
+    jobs: usize,
+    options: SimulationOptions,
+}
+
+fn arguments() -> Option<Arguments> {
+    let mut seeds = 0..100;
+    let mut jobs = 2;
+    let mut options = SimulationOptions::default();
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--trace" => options.readable = true,
+            "--jobs" => jobs = words.next()?.parse().ok()?,
+            "--nodes" => options.nodes = words.next()?.parse().ok()?,
+            "--seconds" => options.duration = Duration::from_secs(words.next()?.parse().ok()?),
+            "--seeds" => {
+                let range = words.next()?;
+                let (from, to) = range.split_once("..")?;
+                seeds = from.parse().ok()?..to.parse().ok()?;
+            }
+            "--mixture" => {
+                options.mixture = match words.next()?.as_str() {
+                    "swarm" => Mixture::Swarm,
+                    "skewed" => Mixture::SkewedClocks,
+                    "contention" => Mixture::Contention,
+                    "power" => Mixture::PowerCuts,
+                    _ => return None,
+                }
+            }
+            _ => return None,
+        }
+    }
+    Some(Arguments {
+        seeds,
+        jobs,
+        options,
+    })
+}
+
+fn main() -> ExitCode {
+    let Some(arguments) = arguments() else {
+        eprintln!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    let Arguments {
+        seeds,
+        jobs,
+        options,
+    } = arguments;
+    let swarm = run_many(seeds, jobs, &options, 10, |_| {});
+    println!("{}", swarm.totals);
+    for failure in &swarm.failures {
+        for line in &failure.details {
+            println!("{line}");
+        }
+        println!("{failure}");
+    }
+    match swarm.failures.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}

@@ -1,0 +1,154 @@
+//! Each node's clocks: true time, seen through an offset that never leaves the node's bound.
+//!
+//! Invariants:
+//! - `|physical - true| <= bound` at every reading, however the clock moves: constant, drifting to and
+//!   fro, or jumping (also backwards). This is the contract of `clock`, so everything that the
+//!   protocol promises must hold.
+//! - The monotonic clock of a node never steps; it counts from its last start.
+
+use clock::{Now, Timestamp};
+use std::time::Duration;
+use wire::SplitMix64;
+
+/// True time at the start of every run, since 1970.
+pub const START_OF_TIME: Duration = Duration::from_secs(1_790_000_000);
+
+/// True time as a timestamp, rounded down.
+pub fn true_timestamp(now: Duration) -> Timestamp {
+    Timestamp::from_micros((START_OF_TIME + now).as_micros() as u64)
+}
+
+/// How a physical clock moves inside its bound.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ClockMotion {
+    /// The offset stays, given in thousandths of the bound, -1000 to 1000.
+    Constant(i32),
+    /// The offset runs between the edges of the bound, once to and fro in this time.
+    Drifting {
+        /// The time of one whole swing.
+        period: Duration,
+    },
+    /// A new offset each time this has passed.
+    Jumping {
+        /// The time between jumps.
+        every: Duration,
+    },
+}
+
+/// The clocks of one node.
+#[derive(Clone, Debug)]
+pub struct NodeClock {
+    bound: Duration,
+    motion: ClockMotion,
+    seed: u64,
+    started: Duration,
+}
+
+impl NodeClock {
+    /// A clock with its bound.
+    pub fn new(bound: Duration, motion: ClockMotion, seed: u64) -> NodeClock {
+        NodeClock {
+            bound,
+            motion,
+            seed,
+            started: Duration::ZERO,
+        }
+    }
+
+    /// The node starts: its monotonic clock begins anew.
+    pub fn start(&mut self, now: Duration) {
+        self.started = now;
+    }
+
+    /// The clock moves otherwise from now on; inside its bound as before.
+    pub fn set_motion(&mut self, motion: ClockMotion) {
+        self.motion = motion;
+    }
+
+    /// One reading at the true time `now`.
+    pub fn read(&self, now: Duration) -> Now {
+        let offset = self.offset_ns(now);
+        let bound = self.bound.as_nanos() as i64;
+        assert!(
+            offset.abs() <= bound,
+            "a simulated clock left its bound: offset {offset} ns, bound {bound} ns"
+        );
+        let truth = START_OF_TIME + now;
+        let physical = if offset < 0 {
+            truth - Duration::from_nanos(offset.unsigned_abs())
+        } else {
+            truth + Duration::from_nanos(offset.unsigned_abs())
+        };
+        Now {
+            monotonic: now.saturating_sub(self.started),
+            physical,
+            bound: Some(self.bound),
+        }
+    }
+
+    fn offset_ns(&self, now: Duration) -> i64 {
+        let bound = self.bound.as_nanos() as i64;
+        match self.motion {
+            ClockMotion::Constant(thousandths) => {
+                (i128::from(bound) * i128::from(thousandths.clamp(-1000, 1000)) / 1000) as i64
+            }
+            ClockMotion::Drifting { period } => {
+                let period = period.as_nanos().max(4) as i128;
+                let phase = (now.as_nanos() as i128 + i128::from(self.seed >> 24)) % period;
+                let half = period / 2;
+                let height = if phase < half { phase } else { period - phase };
+                ((2 * height - half) * i128::from(bound) / half.max(1))
+                    .clamp(i128::from(-bound), i128::from(bound)) as i64
+            }
+            ClockMotion::Jumping { every } => {
+                let jump = (now.as_nanos() / every.as_nanos().max(1)) as u64;
+                let mut random = SplitMix64::new(self.seed ^ jump.wrapping_mul(0x9e37_79b9));
+                random.below(2 * bound as u64 + 1) as i64 - bound
+            }
+        }
+    }
+}
+
+/// A motion drawn at random.
+pub fn draw_motion(random: &mut SplitMix64) -> ClockMotion {
+    match random.below(5) {
+        0 => ClockMotion::Constant(1000),
+        1 => ClockMotion::Constant(-1000),
+        2 => ClockMotion::Constant(random.below(2001) as i32 - 1000),
+        3 => ClockMotion::Drifting {
+            period: Duration::from_millis(200 + random.below(8000)),
+        },
+        _ => ClockMotion::Jumping {
+            every: Duration::from_millis(20 + random.below(2000)),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_motion_leaves_the_bound_and_each_comes_near_its_edges() {
+        let bound = Duration::from_millis(7);
+        let mut random = SplitMix64::new(3);
+        for round in 0..40 {
+            let motion = draw_motion(&mut random);
+            let clock = NodeClock::new(bound, motion, random.next_u64());
+            let mut widest = 0;
+            for step in 0..2000u64 {
+                let now = Duration::from_nanos(step * 9_000_017);
+                let reading = clock.read(now);
+                let truth = (START_OF_TIME + now).as_nanos() as i128;
+                let offset = reading.physical.as_nanos() as i128 - truth;
+                widest = widest.max(offset.abs());
+                assert!(reading.earliest() <= true_timestamp(now), "round {round}");
+                assert!(reading.latest() >= true_timestamp(now), "round {round}");
+            }
+            assert!(widest <= bound.as_nanos() as i128);
+            if !matches!(motion, ClockMotion::Constant(_)) {
+                assert!(widest > 3_500_000, "{motion:?} reached only {widest} ns");
+            }
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! One node of the simulation: the real [`Node`], with a disk, a store and clocks of its own.
+
+use super::clocks::NodeClock;
+use super::disk::Disk;
+use super::network::{DelayModel, Seat};
+use super::options::WorldOptions;
+use crate::checker::{ReplicaContents, StoredVersions};
+use node::{Event, Node, NodeConfig};
+use partition::versions::{MemoryStore, Store, StoreQuery, StoreReport, StoreResult, StoreTask};
+use std::time::Duration;
+use wire::SplitMix64;
+use wire::ids::NodeId;
+use wire::keys::{DEFAULT_KEYSPACE, Key};
+
+/// The address of the node at a seat.
+pub fn address(seat: Seat) -> String {
+    format!("node-{}:7000", seat + 1)
+}
+
+/// The borders between the users' partitions: one for each letter but the first.
+pub fn splits(options: &WorldOptions) -> Vec<Key> {
+    let border = |letter: char| Key::new(DEFAULT_KEYSPACE, letter.to_string().as_bytes());
+    options.letters().all().skip(1).map(border).collect()
+}
+
+/// One node with what belongs to it.
+pub struct Machine {
+    pub(super) seat: Seat,
+    /// `None`: it is down.
+    pub(super) node: Option<Node>,
+    /// Grows with each start; what was meant for an earlier life is dropped.
+    pub(super) boot: u32,
+    pub(super) identity: Option<NodeId>,
+    pub(super) clock: NodeClock,
+    pub(super) disk: Disk,
+    pub(super) flush: DelayModel,
+    pub(super) store: MemoryStore,
+    /// The store thread does one thing after another.
+    pub(super) store_free_at: Duration,
+    pub(super) inbox: Vec<Event>,
+    pub(super) turn_scheduled: bool,
+    pub(super) busy_until: Duration,
+    pub(super) wake_at: Option<Duration>,
+    pub(super) turns: u64,
+}
+
+impl Machine {
+    /// A machine that was never started.
+    pub(super) fn new(seat: Seat, options: &WorldOptions, random: &mut SplitMix64) -> Machine {
+        let motion = options.clocks[seat];
+        Machine {
+            seat,
+            node: None,
+            boot: 0,
+            identity: None,
+            clock: NodeClock::new(options.clock_bound, motion, random.next_u64()),
+            disk: Disk::new(options.segment_bytes),
+            flush: options.flush,
+            store: MemoryStore::new(),
+            store_free_at: Duration::ZERO,
+            inbox: Vec::new(),
+            turn_scheduled: false,
+            busy_until: Duration::ZERO,
+            wake_at: None,
+            turns: 0,
+        }
+    }
+
+    /// Starts the node from what its disk and store hold.
+    pub(super) fn start(
+        &mut self,
+        options: &WorldOptions,
+        now: Duration,
+        seed: u64,
+    ) -> Result<(), String> {
+        let log = self.disk.recover().map_err(|error| error.to_string())?;
+        self.boot += 1;
+        self.clock.start(now);
+        let join = (0..options.nodes).map(address).collect();
+        let config = NodeConfig {
+            splits: splits(options),
+            timing: options.timing,
+            #[cfg(feature = "mutants")]
+            mutant: options.mutant,
+            ..NodeConfig::new(address(self.seat), join, seed)
+        };
+        let reading = self.clock.read(now);
+        let node = Node::new(config, log, &self.store, &reading);
+        self.node = Some(node.map_err(|error| error.to_string())?);
+        self.store_free_at = now;
+        self.busy_until = now;
+        Ok(())
+    }
+
+    /// Power fails.
+    pub(super) fn crash(&mut self, random: &mut SplitMix64) {
+        self.node = None;
+        self.identity = None;
+        self.disk.crash(random);
+        self.store.crash();
+        self.inbox.clear();
+        self.turn_scheduled = false;
+        self.wake_at = None;
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.node.is_some()
+    }
+
+    /// Does a task of the store; its report is heard later.
+    pub(super) fn do_store_task(&mut self, task: StoreTask) -> Result<StoreReport, String> {
+        match task {
+            StoreTask::Apply(batch) => {
+                self.store
+                    .apply(std::slice::from_ref(&batch))
+                    .map_err(|error| error.to_string())?;
+                Ok(StoreReport::Applied {
+                    partition: batch.partition,
+                    index: batch.applied.index,
+                })
+            }
+            StoreTask::Query {
+                partition,
+                incarnation,
+                ticket,
+                queries,
+            } => {
+                let answer = self.store.query(partition, incarnation, &queries);
+                Ok(StoreReport::Answer {
+                    partition,
+                    ticket,
+                    answer: answer.map_err(|error| error.to_string())?,
+                })
+            }
+        }
+    }
+
+    /// What the store holds survives from now on; reports for each partition.
+    pub(super) fn persist(&mut self) -> Result<Vec<StoreReport>, String> {
+        self.store.persist();
+        let persisted = self.store.persisted().map_err(|error| error.to_string())?;
+        let report = |(partition, position)| StoreReport::Persisted {
+            partition,
+            position,
+        };
+        Ok(persisted.into_iter().map(report).collect())
+    }
+
+    /// Everything that each replica holds in the store.
+    pub(super) fn contents(&self) -> Result<Vec<ReplicaContents>, String> {
+        let Some(node) = &self.node else {
+            return Ok(Vec::new());
+        };
+        let me = node
+            .me()
+            .ok_or("a node that is not founded holds nothing")?;
+        let mut contents = Vec::new();
+        for (partition, replica) in node.replicas() {
+            let incarnation = self
+                .disk
+                .incarnations()
+                .get(partition)
+                .copied()
+                .unwrap_or_default();
+            let range = &replica.descriptor().range;
+            let mut versions = StoredVersions::new();
+            for row in self.store.versions(incarnation) {
+                if range.contains(&row.key) {
+                    let chain = versions.entry(row.key).or_default();
+                    chain.push((row.timestamp, row.value));
+                }
+            }
+            let everything = [StoreQuery::MetaPrefix {
+                prefix: Default::default(),
+            }];
+            let answer = self.store.query(*partition, incarnation, &everything);
+            let answer = answer.map_err(|error| error.to_string())?;
+            let meta = match answer.results.into_iter().next() {
+                Some(StoreResult::MetaRows(rows)) => rows.into_iter().collect(),
+                other => return Err(format!("small rows were asked for, not {other:?}")),
+            };
+            contents.push(ReplicaContents {
+                node: me,
+                partition: *partition,
+                applied: answer.applied,
+                versions,
+                meta,
+            });
+        }
+        Ok(contents)
+    }
+}

@@ -1,0 +1,175 @@
+//! What befalls the cluster: faults drawn from the seed, each for a while, and in the end all healed.
+//!
+//! A nemesis decides only what happens and when; [`super::World`] does it.
+
+use super::network::Seat;
+use std::time::Duration;
+use wire::SplitMix64;
+
+/// A kind of fault.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum FaultKind {
+    /// One node loses power and comes back.
+    CrashOne,
+    /// A majority loses power at once.
+    CrashMajority,
+    /// Every node loses power at once.
+    CrashAll,
+    /// Nobody reaches a node, and it reaches nobody.
+    Isolate,
+    /// What one node sends to another does not arrive; the other direction does.
+    CutOneWay,
+    /// Many frames are lost.
+    Loss,
+    /// Frames take much longer.
+    Slow,
+    /// Frames are doubled and overtake each other.
+    Wild,
+    /// A clock moves otherwise, inside its bound.
+    Clock,
+    /// A disk takes much longer.
+    SlowDisk,
+    /// A node stands still, longer than its promise perhaps, and goes on.
+    Pause,
+    /// A client's connection breaks.
+    CutClient,
+}
+
+impl FaultKind {
+    /// Every kind.
+    pub const ALL: [FaultKind; 12] = [
+        FaultKind::CrashOne,
+        FaultKind::CrashMajority,
+        FaultKind::CrashAll,
+        FaultKind::Isolate,
+        FaultKind::CutOneWay,
+        FaultKind::Loss,
+        FaultKind::Slow,
+        FaultKind::Wild,
+        FaultKind::Clock,
+        FaultKind::SlowDisk,
+        FaultKind::Pause,
+        FaultKind::CutClient,
+    ];
+
+    /// In words, for a summary.
+    pub fn name(self) -> &'static str {
+        match self {
+            FaultKind::CrashOne => "crash of one",
+            FaultKind::CrashMajority => "crash of a majority",
+            FaultKind::CrashAll => "crash of all",
+            FaultKind::Isolate => "node cut off",
+            FaultKind::CutOneWay => "one-way cut",
+            FaultKind::Loss => "loss",
+            FaultKind::Slow => "delay",
+            FaultKind::Wild => "doubling and reordering",
+            FaultKind::Clock => "clock moved",
+            FaultKind::SlowDisk => "slow disk",
+            FaultKind::Pause => "pause",
+            FaultKind::CutClient => "client cut off",
+        }
+    }
+}
+
+/// One fault.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fault {
+    /// What.
+    pub kind: FaultKind,
+    /// The nodes that it befalls; of a one-way cut, from and to.
+    pub seats: Vec<Seat>,
+    /// How long it lasts.
+    pub lasts: Duration,
+    /// For what the fault itself draws.
+    pub seed: u64,
+}
+
+/// Decides what happens next.
+pub struct Nemesis {
+    kinds: Vec<FaultKind>,
+    every: Duration,
+    nodes: usize,
+    random: SplitMix64,
+}
+
+impl Nemesis {
+    /// One with these faults, about so often.
+    pub fn new(kinds: Vec<FaultKind>, every: Duration, nodes: usize, seed: u64) -> Nemesis {
+        Nemesis {
+            kinds,
+            every,
+            nodes,
+            random: SplitMix64::new(seed),
+        }
+    }
+
+    /// How long until the next fault; `None`: there is none to come.
+    pub fn next_pause(&mut self) -> Option<Duration> {
+        if self.kinds.is_empty() {
+            return None;
+        }
+        let mean = self.every.as_nanos() as u64;
+        Some(Duration::from_nanos(
+            mean / 4 + self.random.below(3 * mean / 2),
+        ))
+    }
+
+    /// The next fault.
+    pub fn next_fault(&mut self) -> Fault {
+        let random = &mut self.random;
+        let kind = self.kinds[random.below(self.kinds.len() as u64) as usize];
+        let seats = match kind {
+            FaultKind::CrashAll => (0..self.nodes).collect(),
+            FaultKind::CrashMajority => some_seats(random, self.nodes, self.nodes / 2 + 1),
+            FaultKind::CutOneWay => some_seats(random, self.nodes, 2),
+            _ => some_seats(random, self.nodes, 1),
+        };
+        let lasts = match kind {
+            FaultKind::CrashMajority | FaultKind::CrashAll => 50 + random.below(800),
+            _ => match random.below(4) {
+                0 => 20 + random.below(150),
+                1 | 2 => 150 + random.below(800),
+                _ => 900 + random.below(2000),
+            },
+        };
+        Fault {
+            kind,
+            seats,
+            lasts: Duration::from_millis(lasts),
+            seed: random.next_u64(),
+        }
+    }
+}
+
+fn some_seats(random: &mut SplitMix64, nodes: usize, count: usize) -> Vec<Seat> {
+    let mut all: Vec<Seat> = (0..nodes).collect();
+    while all.len() > count.min(nodes) {
+        all.remove(random.below(all.len() as u64) as usize);
+    }
+    if random.chance(1, 2) {
+        all.reverse();
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_comes_and_befalls_as_many_nodes_as_it_says() {
+        let mut nemesis = Nemesis::new(FaultKind::ALL.to_vec(), Duration::from_millis(100), 3, 1);
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..400 {
+            let fault = nemesis.next_fault();
+            seen.insert(fault.kind);
+            let expected = match fault.kind {
+                FaultKind::CrashAll => 3,
+                FaultKind::CrashMajority | FaultKind::CutOneWay => 2,
+                _ => 1,
+            };
+            assert_eq!(fault.seats.len(), expected, "{fault:?}");
+        }
+        assert_eq!(seen.len(), FaultKind::ALL.len());
+    }
+}

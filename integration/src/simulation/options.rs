@@ -1,0 +1,306 @@
+//! What a run is like: chosen by the caller ([`SimulationOptions`]), the rest drawn from the seed
+//! ([`WorldOptions`]), each seed another mixture (Groce et al., *Swarm Testing*, 2012).
+
+use super::client::ClientTiming;
+use super::clocks::{ClockMotion, draw_motion};
+use super::nemesis::FaultKind;
+use super::network::{DelayModel, NetworkMode};
+use crate::workload::{Bank, Counter, Letters, ListAppend, Register, Workload, WriteSkew};
+use node::Timing;
+use std::time::Duration;
+use wire::SplitMix64;
+
+const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+const fn us(us: u64) -> Duration {
+    Duration::from_micros(us)
+}
+
+/// What the seeds are drawn around.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mixture {
+    /// Everything that can be, each seed something else.
+    Swarm,
+    /// Clocks at the two edges of a wide bound, quick clients on all gateways: the mixture in which
+    /// the clock-bound wait and the choice of `r` matter most.
+    SkewedClocks,
+    /// Few keys and conflicts in plenty: the mixture in which evaluation matters most.
+    Contention,
+    /// Crashes of all nodes at once, slow disks: the mixture in which durability matters most.
+    PowerCuts,
+}
+
+/// What a run is like, as the caller wants it.
+#[derive(Clone, Debug)]
+pub struct SimulationOptions {
+    /// How many nodes.
+    pub nodes: usize,
+    /// How many partitions, the system's own among them; 2 at least.
+    pub partitions: u8,
+    /// How long clients begin transactions, virtual time.
+    pub duration: Duration,
+    /// What the seeds are drawn around.
+    pub mixture: Mixture,
+    /// Whether anything is made to fail.
+    pub faults: bool,
+    /// A run with fewer acknowledged transactions is not counted as a test of anything.
+    pub acknowledged_min: usize,
+    /// The same for faults.
+    pub faults_min: u64,
+    /// Keep a readable trace.
+    pub readable: bool,
+    /// A rule that is broken on purpose in every node.
+    #[cfg(feature = "mutants")]
+    pub mutant: Option<node::Mutant>,
+}
+
+impl Default for SimulationOptions {
+    fn default() -> SimulationOptions {
+        SimulationOptions {
+            nodes: 3,
+            partitions: 4,
+            duration: Duration::from_secs(30),
+            mixture: Mixture::Swarm,
+            faults: true,
+            acknowledged_min: 500,
+            faults_min: 5,
+            readable: false,
+            #[cfg(feature = "mutants")]
+            mutant: None,
+        }
+    }
+}
+
+/// A whole world, every number of it.
+#[derive(Clone, Debug)]
+pub struct WorldOptions {
+    /// Of everything random.
+    pub seed: u64,
+    /// How many nodes.
+    pub nodes: usize,
+    /// How many partitions, the system's own among them.
+    pub partitions: u8,
+    /// Between nodes.
+    pub node_delay: DelayModel,
+    /// Between clients and nodes.
+    pub client_delay: DelayModel,
+    /// Whether frames come in order.
+    pub network: NetworkMode,
+    /// How long a node takes for a turn.
+    pub turn: DelayModel,
+    /// How long a flush of the log takes.
+    pub flush: DelayModel,
+    /// How long the store takes for a task.
+    pub store: DelayModel,
+    /// About how often what the store holds is persisted.
+    pub persist_every: Duration,
+    /// A segment of the log.
+    pub segment_bytes: u64,
+    /// Every clock's bound.
+    pub clock_bound: Duration,
+    /// How each node's clock moves.
+    pub clocks: Vec<ClockMotion>,
+    /// The nodes' own times.
+    pub timing: Timing,
+    /// How long a broken connection takes to come back, at most.
+    pub reconnect: Duration,
+    /// Keep a readable trace.
+    pub readable: bool,
+    /// A rule that is broken on purpose in every node.
+    #[cfg(feature = "mutants")]
+    pub mutant: Option<node::Mutant>,
+}
+
+impl WorldOptions {
+    /// A calm world: fixed delays, no time for turns and disks, exact clocks.
+    pub fn calm(seed: u64, nodes: usize, partitions: u8, one_way: Duration) -> WorldOptions {
+        let never = DelayModel::exactly(Duration::ZERO);
+        WorldOptions {
+            seed,
+            nodes,
+            partitions,
+            node_delay: DelayModel::exactly(one_way),
+            client_delay: never,
+            network: NetworkMode::Ordered,
+            turn: never,
+            flush: never,
+            store: never,
+            persist_every: ms(500),
+            segment_bytes: 64 * 1024,
+            clock_bound: Duration::ZERO,
+            clocks: vec![ClockMotion::Constant(0); nodes],
+            timing: Timing::default(),
+            reconnect: ms(50),
+            readable: false,
+            #[cfg(feature = "mutants")]
+            mutant: None,
+        }
+    }
+
+    /// A world drawn from a seed.
+    pub fn draw(seed: u64, wanted: &SimulationOptions) -> WorldOptions {
+        let mut random = SplitMix64::new(seed ^ 0x0077_6f72_6c64);
+        let random = &mut random;
+        let skewed = wanted.mixture == Mixture::SkewedClocks;
+        let slow_disk = wanted.mixture == Mixture::PowerCuts;
+        let mut options = WorldOptions::calm(seed, wanted.nodes, wanted.partitions, ms(1));
+        options.node_delay = match random.below(4) {
+            _ if skewed => delay(us(100), us(300)),
+            0 => delay(us(100), us(400)),
+            1 | 2 => delay(ms(1), ms(4)),
+            _ => delay(ms(5), ms(20)),
+        };
+        options.client_delay = match random.below(3) {
+            _ if skewed => delay(us(20), us(100)),
+            0 => delay(us(20), us(200)),
+            _ => delay(us(200), ms(3)),
+        };
+        options.network = match random.below(4) {
+            0 => NetworkMode::Wild,
+            _ => NetworkMode::Ordered,
+        };
+        options.turn = match random.below(3) {
+            0 => delay(us(5), us(50)),
+            _ => DelayModel::exactly(Duration::ZERO),
+        };
+        options.flush = match random.below(3) {
+            _ if slow_disk => delay(ms(5), ms(30)),
+            0 => delay(us(80), us(100)),
+            1 => delay(us(200), ms(3)),
+            _ => delay(ms(1), ms(10)),
+        };
+        options.store = delay(us(10), *pick(random, &[us(50), ms(2), ms(50)]));
+        options.persist_every = ms(100 + random.below(3000));
+        options.segment_bytes = *pick(random, &[4 << 10, 16 << 10, 128 << 10]);
+        options.clock_bound = match random.below(5) {
+            _ if skewed => ms(5 + random.below(46)),
+            0 => Duration::ZERO,
+            1 => us(100),
+            2 => ms(1),
+            3 => ms(5),
+            _ => ms(20),
+        };
+        options.clocks = (0..wanted.nodes)
+            .map(|seat| draw_clock(random, seat, skewed))
+            .collect();
+        options.timing = draw_timing(random);
+        options.reconnect = ms(20 + random.below(300));
+        options.readable = wanted.readable;
+        #[cfg(feature = "mutants")]
+        {
+            options.mutant = wanted.mutant;
+        }
+        options
+    }
+
+    /// How many letters the keys of workloads are spread over: one for each of the users' partitions.
+    pub fn letters(&self) -> Letters {
+        Letters(self.partitions.saturating_sub(1).max(1))
+    }
+}
+
+fn delay(least: Duration, spread: Duration) -> DelayModel {
+    DelayModel { least, spread }
+}
+
+fn pick<'a, T>(random: &mut SplitMix64, from: &'a [T]) -> &'a T {
+    &from[random.below(from.len() as u64) as usize]
+}
+
+fn draw_clock(random: &mut SplitMix64, seat: usize, skewed: bool) -> ClockMotion {
+    match skewed {
+        true if seat.is_multiple_of(2) => ClockMotion::Constant(1000),
+        true => ClockMotion::Constant(-1000),
+        false => draw_motion(random),
+    }
+}
+
+fn draw_timing(random: &mut SplitMix64) -> Timing {
+    let promise = ms(200 + random.below(400));
+    Timing {
+        heartbeat: ms(30 + random.below(80)),
+        promise,
+        election_timeout: promise + ms(random.below(300)),
+        resend_after: ms(300 + random.below(1000)),
+        ..Timing::default()
+    }
+}
+
+/// Who works in a world, and what befalls it.
+pub struct Cast {
+    /// How many clients.
+    pub clients: u32,
+    /// How each behaves.
+    pub client_timing: ClientTiming,
+    /// What they do.
+    pub workloads: Vec<Box<dyn Workload>>,
+    /// What can happen to the cluster.
+    pub faults: Vec<FaultKind>,
+    /// The mean time between two faults.
+    pub fault_every: Duration,
+}
+
+impl Cast {
+    /// Drawn from a seed.
+    pub fn draw(seed: u64, wanted: &SimulationOptions, letters: Letters) -> Cast {
+        let mut random = SplitMix64::new(seed ^ 0x0063_6173_7400);
+        let random = &mut random;
+        Cast {
+            clients: 12,
+            client_timing: ClientTiming {
+                think: (ms(50), *pick(random, &[ms(250), ms(400)])),
+                timeout: ms(400 + random.below(1500)),
+                retry: ms(50 + random.below(100)),
+                sends_max: 1 + random.below(4) as u32,
+                reruns_max: 3,
+                expires: Duration::from_secs(10),
+            },
+            workloads: draw_workloads(random, wanted.mixture, letters),
+            faults: draw_faults(random, wanted.mixture),
+            fault_every: ms(500 + random.below(1000)),
+        }
+    }
+}
+
+fn draw_workloads(
+    random: &mut SplitMix64,
+    mixture: Mixture,
+    letters: Letters,
+) -> Vec<Box<dyn Workload>> {
+    let few = mixture == Mixture::Contention || random.chance(1, 2);
+    let keys = |random: &mut SplitMix64, most: u64| match few {
+        true => 2 + random.below(3),
+        false => 3 + random.below(most),
+    };
+    let mut all: Vec<Box<dyn Workload>> = vec![
+        Box::new(Bank::new(letters, keys(random, 20))),
+        Box::new(Register::new(letters, keys(random, 12))),
+        Box::new(WriteSkew::new(letters, keys(random, 6))),
+        Box::new(ListAppend::new(letters, keys(random, 8))),
+        Box::new(Counter::new(letters, keys(random, 6))),
+    ];
+    // Two or more of them: what is spread thin finds little.
+    let leave_out = random.below(4);
+    for _ in 0..leave_out {
+        all.remove(random.below(all.len() as u64) as usize);
+    }
+    all
+}
+
+fn draw_faults(random: &mut SplitMix64, mixture: Mixture) -> Vec<FaultKind> {
+    if mixture == Mixture::PowerCuts {
+        return vec![
+            FaultKind::CrashAll,
+            FaultKind::CrashMajority,
+            FaultKind::SlowDisk,
+        ];
+    }
+    let mut kinds = FaultKind::ALL.to_vec();
+    let leave_out = random.below(7);
+    for _ in 0..leave_out {
+        kinds.remove(random.below(kinds.len() as u64) as usize);
+    }
+    kinds
+}

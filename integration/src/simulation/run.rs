@@ -1,0 +1,215 @@
+//! One seed from beginning to end.
+
+use super::nemesis::FaultKind;
+use super::options::{Cast, SimulationOptions, WorldOptions};
+use super::summary::Summary;
+use super::world::World;
+use crate::checker::{StoredVersions, Violation, check_cluster, check_history};
+use crate::history::{Observation, Told, Transaction};
+use crate::workload::{ranges_of_everything, scan};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+use wire::keys::DEFAULT_KEYSPACE;
+use wire::message::{ClientAnswer, ClientRequest, Snapshot};
+
+const SECOND: Duration = Duration::from_secs(1);
+/// From the first power-on until the cluster is founded and what must be there is committed.
+const SET_UP_WITHIN: Duration = Duration::from_secs(30);
+/// From healing until every client has finished: longer than a commit lives, with room for elections.
+const FINISHED_WITHIN: Duration = Duration::from_secs(40);
+/// From the last client's end until nothing is left over.
+const QUIET_WITHIN: Duration = Duration::from_secs(30);
+
+/// A seed that found something.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("seed {seed}: {violation}")]
+pub struct Failure {
+    /// Which seed.
+    pub seed: u64,
+    /// What it found.
+    pub violation: Violation,
+    /// The transactions concerned, one a line, and the readable trace if one was kept.
+    pub details: Vec<String>,
+}
+
+/// Runs one seed.
+pub fn run(seed: u64, options: &SimulationOptions) -> Result<Summary, Box<Failure>> {
+    let mut world = None;
+    let result = catch_unwind(AssertUnwindSafe(|| run_world(seed, options, &mut world)));
+    let violation = match result {
+        Ok(Ok(summary)) => return Ok(summary),
+        Ok(Err(violation)) => violation,
+        Err(panic) => Violation::new("an assertion in the code", &[], panic_text(&*panic)),
+    };
+    let mut details = Vec::new();
+    if let Some(world) = &world {
+        details.extend(world.trace().lines().iter().cloned());
+        for index in &violation.transactions {
+            details.push(format!("{index:?}: {:#?}", world.history().get(*index)));
+        }
+    }
+    Err(Box::new(Failure {
+        seed,
+        violation,
+        details,
+    }))
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+        .unwrap_or_else(|| "a panic without words".to_owned())
+}
+
+fn run_world(
+    seed: u64,
+    options: &SimulationOptions,
+    slot: &mut Option<World>,
+) -> Result<Summary, Violation> {
+    let world_options = WorldOptions::draw(seed, options);
+    let letters = world_options.letters();
+    let cast = Cast::draw(seed, options, letters);
+    let world = slot.insert(World::new(world_options));
+    let broken = |why: String| Violation::new("the simulated machines", &[], why);
+
+    world.set_up(cast);
+    let limit = SET_UP_WITHIN;
+    if !world.run_until(limit, World::is_set_up).map_err(broken)? {
+        return Err(no_progress(world, "the cluster was not set up", limit));
+    }
+    world.begin_clients();
+    if options.faults {
+        world.begin_faults();
+    }
+    let end = world.now() + options.duration;
+    world.run_to(end).map_err(broken)?;
+
+    world.stop_and_heal();
+    let limit = world.now() + FINISHED_WITHIN;
+    if !world
+        .run_until(limit, World::clients_finished)
+        .map_err(broken)?
+    {
+        return Err(no_progress(
+            world,
+            "not every client finished after healing",
+            FINISHED_WITHIN,
+        ));
+    }
+    read_everything(world)?;
+    let stored = wait_until_quiet(world)?;
+    check_history(world.history(), &stored)?;
+    let mut summary = Summary::of(seed, world.history());
+    summary.virtual_time = world.now();
+    summary.faults.clone_from(world.faults());
+    summary.hash = world.trace().hash();
+    summary.events = world.trace().events();
+    check_worth(&summary, options)?;
+    Ok(summary)
+}
+
+fn no_progress(world: &World, what: &str, within: Duration) -> Violation {
+    let why = format!("{what} within {within:?}; {}", world.describe_clients());
+    Violation::new("progress", &[], why)
+}
+
+/// One last look at every key, through the front door.
+fn read_everything(world: &mut World) -> Result<(), Violation> {
+    let broken = |why: String| Violation::new("the simulated machines", &[], why);
+    let scans: Vec<_> = ranges_of_everything()
+        .into_iter()
+        .map(|range| scan(range, false))
+        .collect();
+    let limit = world.now() + 10 * SECOND;
+    while world.now() < limit {
+        let request = ClientRequest::Read {
+            reader: None,
+            snapshot: Snapshot::Fresh,
+            requests: scans.clone(),
+        };
+        let invoked = world.now();
+        let answer = world.ask(0, request, 5 * SECOND).map_err(broken)?;
+        let Some(Ok(ClientAnswer::Read { at, results })) = answer.map(|answer| answer.reply) else {
+            let pause = world.now() + SECOND / 10;
+            world.run_to(pause).map_err(broken)?;
+            continue;
+        };
+        let reads = scans
+            .iter()
+            .zip(results)
+            .filter_map(|(scan, result)| Observation::new(scan, result));
+        let transaction = Transaction {
+            process: u32::MAX,
+            workload: "audit",
+            invoked,
+            completed: Some(world.now()),
+            name: None,
+            snapshot: Some(at),
+            reads: reads.collect(),
+            locking: false,
+            guards: Vec::new(),
+            operations: Vec::new(),
+            told: Told::Read,
+            settled: None,
+        };
+        world.record(transaction);
+        return Ok(());
+    }
+    Err(no_progress(
+        world,
+        "the last read of everything was not answered",
+        10 * SECOND,
+    ))
+}
+
+/// Waits until nothing is left over, and gives what the store holds of the users' keys.
+fn wait_until_quiet(world: &mut World) -> Result<StoredVersions, Violation> {
+    let broken = |why: String| Violation::new("the simulated machines", &[], why);
+    let limit = world.now() + QUIET_WITHIN;
+    loop {
+        let next = world.now() + SECOND / 4;
+        world.run_to(next).map_err(broken)?;
+        let state = world.state().map_err(broken)?;
+        let verdict = check_cluster(&state).and_then(|()| check_complete(&state, world));
+        match verdict {
+            Ok(()) => {
+                let mut stored = state.versions();
+                stored.retain(|key, _| key.keyspace() == Some(DEFAULT_KEYSPACE));
+                return Ok(stored);
+            }
+            Err(violation) if world.now() >= limit => return Err(violation),
+            Err(_) => {}
+        }
+    }
+}
+
+fn check_complete(state: &crate::checker::ClusterState, world: &World) -> Result<(), Violation> {
+    let nodes = world.nodes();
+    let heard = (state.statuses.len(), state.maps.len());
+    if heard == (nodes, nodes) {
+        return Ok(());
+    }
+    let why = format!("of {nodes} nodes only {heard:?} told their status and map");
+    Err(Violation::new("the cluster after healing", &[], why))
+}
+
+/// A run in which little happened has shown little.
+fn check_worth(summary: &Summary, options: &SimulationOptions) -> Result<(), Violation> {
+    let faults: u64 = summary.faults.values().sum();
+    let kinds: Vec<FaultKind> = summary.faults.keys().copied().collect();
+    if summary.acknowledged < options.acknowledged_min {
+        let why = format!(
+            "only {} transactions were acknowledged, {} are wanted; faults {kinds:?}",
+            summary.acknowledged, options.acknowledged_min
+        );
+        return Err(Violation::new("worth of the run", &[], why));
+    }
+    if options.faults && faults < options.faults_min {
+        let why = format!(
+            "only {faults} faults struck, {} are wanted",
+            options.faults_min
+        );
+        return Err(Violation::new("worth of the run", &[], why));
+    }
+    Ok(())
+}

@@ -1,0 +1,215 @@
+//! Turns of nodes and what they want done: log, store, network, answers.
+
+use super::{Happening, World};
+use crate::simulation::network::Seat;
+use node::{Effect, Event};
+use partition::versions::StoreTask;
+use std::time::Duration;
+
+/// The invariants of a node are checked every so many turns: each check walks all its replicas.
+const INVARIANTS_EVERY: u64 = 64;
+
+impl World {
+    pub(super) fn start(&mut self, seat: Seat) {
+        if self.machines[seat].is_up() {
+            return;
+        }
+        let now = self.now();
+        let seed = self.random.next_u64();
+        if let Err(why) = self.machines[seat].start(&self.options, now, seed) {
+            return self.fail(format!("node {seat} does not start: {why}"));
+        }
+        let boot = self.machines[seat].boot;
+        self.trace
+            .record(now, "start", &[seat as u64, u64::from(boot)], &[]);
+        self.trace
+            .line(now, || format!("node {seat} starts, life {boot}"));
+        self.schedule_persist(seat);
+        self.schedule_turn(seat);
+    }
+
+    pub(super) fn crash(&mut self, seat: Seat) {
+        if !self.machines[seat].is_up() {
+            return;
+        }
+        let now = self.now();
+        let boot = self.machines[seat].boot;
+        self.trace.record(now, "crash", &[seat as u64], &[]);
+        self.trace.line(now, || format!("node {seat} crashes"));
+        self.machines[seat].crash(&mut self.random);
+        self.break_links_of(seat);
+        self.break_sessions_of(seat, boot);
+    }
+
+    /// Puts an event into a node's inbox; it takes a turn as soon as it can.
+    pub(super) fn give(&mut self, seat: Seat, event: Event) {
+        if self.machines[seat].is_up() {
+            self.machines[seat].inbox.push(event);
+            self.schedule_turn(seat);
+        }
+    }
+
+    fn schedule_turn(&mut self, seat: Seat) {
+        let now = self.now();
+        let machine = &mut self.machines[seat];
+        if !machine.turn_scheduled {
+            machine.turn_scheduled = true;
+            let boot = machine.boot;
+            let at = now.max(machine.busy_until);
+            self.heap.at(at, Happening::Turn { seat, boot });
+        }
+    }
+
+    pub(super) fn turn(&mut self, seat: Seat, boot: u32) {
+        if !self.lives(seat, boot) {
+            return;
+        }
+        let now = self.now();
+        if self.machines[seat].busy_until > now {
+            // It was made to stand still meanwhile.
+            let at = self.machines[seat].busy_until;
+            return self.heap.at(at, Happening::Turn { seat, boot });
+        }
+        let takes = self.options.turn.draw(&mut self.random);
+        let machine = &mut self.machines[seat];
+        machine.turn_scheduled = false;
+        machine.turns += 1;
+        machine.busy_until = now + takes;
+        let begin = machine.clock.read(now);
+        let end = machine.clock.read(now + takes);
+        let node = machine.node.as_mut().expect("it lives");
+        let events = std::mem::take(&mut machine.inbox);
+        self.trace
+            .record(now, "turn", &[seat as u64, events.len() as u64], &[]);
+        for event in events {
+            node.step(&begin, event);
+        }
+        let mut effects = Vec::new();
+        node.flush(&end, &mut effects);
+        if machine.turns.is_multiple_of(INVARIANTS_EVERY) {
+            node.invariants();
+        }
+        let wake = node.next_wake(&end);
+        if let Some(wake) = wake {
+            self.schedule_wake(seat, now + takes + wake);
+        }
+        if takes.is_zero() {
+            self.turn_over(seat, boot, effects);
+        } else {
+            self.heap.after(
+                takes,
+                Happening::TurnOver {
+                    seat,
+                    boot,
+                    effects,
+                },
+            );
+        }
+    }
+
+    fn schedule_wake(&mut self, seat: Seat, at: Duration) {
+        let machine = &mut self.machines[seat];
+        if machine.wake_at.is_none_or(|earlier| at < earlier) {
+            machine.wake_at = Some(at);
+            let boot = machine.boot;
+            self.heap.at(at, Happening::Wake { seat, boot });
+        }
+    }
+
+    pub(super) fn wake(&mut self, seat: Seat, boot: u32) {
+        let now = self.now();
+        if self.lives(seat, boot) && self.machines[seat].wake_at == Some(now) {
+            self.machines[seat].wake_at = None;
+            self.give(seat, Event::Wake);
+        }
+    }
+
+    pub(super) fn turn_over(&mut self, seat: Seat, boot: u32, effects: Vec<Effect>) {
+        if !self.lives(seat, boot) {
+            return;
+        }
+        for effect in effects {
+            self.carry_out(seat, boot, effect);
+        }
+    }
+
+    fn carry_out(&mut self, seat: Seat, boot: u32, effect: Effect) {
+        match effect {
+            Effect::Reply {
+                connection,
+                number,
+                reply,
+            } => self.answer_leaves(connection, number, reply),
+            Effect::Send { to, frame } => self.send_frame(seat, to, &frame),
+            Effect::Founding { to, message } => self.send_founding(seat, &to, message),
+            Effect::Log(batch) => {
+                self.machines[seat].disk.append(batch);
+                self.maybe_flush(seat);
+            }
+            Effect::Discard { partition, up_to } => {
+                self.machines[seat].disk.discard(partition, up_to);
+            }
+            Effect::Store(task) => self.store_task(seat, boot, task),
+            Effect::Identity { node, .. } => self.identified(seat, node),
+        }
+    }
+
+    fn maybe_flush(&mut self, seat: Seat) {
+        if self.machines[seat].disk.maybe_begin_flush() {
+            let takes = self.machines[seat].flush.draw(&mut self.random);
+            let boot = self.machines[seat].boot;
+            self.heap.after(takes, Happening::Flushed { seat, boot });
+        }
+    }
+
+    pub(super) fn flushed(&mut self, seat: Seat, boot: u32) {
+        if !self.lives(seat, boot) {
+            return;
+        }
+        let now = self.now();
+        let sequence = self.machines[seat].disk.end_flush();
+        self.trace
+            .record(now, "flushed", &[seat as u64, sequence], &[]);
+        self.give(seat, Event::LogDurable { sequence });
+        self.maybe_flush(seat);
+    }
+
+    fn store_task(&mut self, seat: Seat, boot: u32, task: StoreTask) {
+        let now = self.now();
+        let takes = self.options.store.draw(&mut self.random);
+        let machine = &mut self.machines[seat];
+        let at = now.max(machine.store_free_at) + takes;
+        machine.store_free_at = at;
+        match machine.do_store_task(task) {
+            Ok(report) => self
+                .heap
+                .at(at, Happening::StoreReport { seat, boot, report }),
+            Err(why) => self.fail(format!("the store of node {seat} failed: {why}")),
+        }
+    }
+
+    fn schedule_persist(&mut self, seat: Seat) {
+        let every = self.options.persist_every.as_nanos() as u64;
+        let pause = Duration::from_nanos(every / 2 + self.random.below(every + 1));
+        let boot = self.machines[seat].boot;
+        self.heap.after(pause, Happening::Persist { seat, boot });
+    }
+
+    pub(super) fn persist(&mut self, seat: Seat, boot: u32) {
+        if !self.lives(seat, boot) {
+            return;
+        }
+        match self.machines[seat].persist() {
+            Ok(reports) => {
+                // Not before what was applied is known to be.
+                let at = self.now().max(self.machines[seat].store_free_at);
+                for report in reports {
+                    self.heap
+                        .at(at, Happening::StoreReport { seat, boot, report });
+                }
+            }
+            Err(why) => self.fail(format!("the store of node {seat} failed: {why}")),
+        }
+        self.schedule_persist(seat);
+    }
+}

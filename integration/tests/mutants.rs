@@ -1,0 +1,51 @@
+//! A checker that cannot fail is worth nothing: for each rule broken here on purpose, the simulator
+//! finds a violation within a stated number of seeds, and without it finds none in the same seeds.
+
+use integration::io::run_many;
+use integration::simulation::{Mixture, SimulationOptions};
+use node::Mutant;
+use std::time::Duration;
+
+const JOBS: usize = 2;
+
+fn options(mixture: Mixture, mutant: Option<Mutant>) -> SimulationOptions {
+    SimulationOptions {
+        mixture,
+        mutant,
+        duration: Duration::from_secs(10),
+        acknowledged_min: 0,
+        faults_min: 0,
+        ..SimulationOptions::default()
+    }
+}
+
+/// The mutant is caught within so many seeds; the rule itself passes the very seed that catches it.
+fn is_caught(mutant: Mutant, mixture: Mixture, seeds: u64) {
+    let broken = run_many(0..seeds, JOBS, &options(mixture, Some(mutant)), 1, |_| {});
+    let failure = broken.failures.first();
+    let failure = failure.unwrap_or_else(|| panic!("{mutant:?} went unseen in {seeds} seeds"));
+    println!("{mutant:?} is caught by {failure}");
+    let seed = failure.seed;
+    let sound = run_many(seed..seed + 1, 1, &options(mixture, None), 1, |_| {});
+    assert!(
+        sound.failures.is_empty(),
+        "without {mutant:?} seed {seed} must pass: {:?}",
+        sound.failures
+    );
+}
+
+#[test]
+fn no_clock_bound_wait() {
+    is_caught(Mutant::NoClockBoundWait, Mixture::SkewedClocks, 10);
+}
+
+#[test]
+fn acknowledged_before_fsync() {
+    is_caught(Mutant::AcknowledgeBeforeFsync, Mixture::PowerCuts, 20);
+}
+
+#[test]
+fn no_timestamp_cache() {
+    let mutant = Mutant::Partition(partition::Mutant::NoTimestampCache);
+    is_caught(mutant, Mixture::Contention, 20);
+}
