@@ -1,1 +1,87 @@
-fn main() {}
+//! The program `horolog`: nodes, a cluster for development, a shell, and commands for scripts.
+//!
+//! - [`cli`]: the command line; [`commands`]: one file a command;
+//! - [`session`]: what commands on data do with the client library;
+//! - [`local_cluster`]: the nodes of `dev` and `bench --dev`;
+//! - [`text`], [`output`], [`operations`]: how things are typed and shown;
+//! - [`io`]: terminal, signals, time.
+
+mod cli;
+mod commands;
+mod failure;
+mod io;
+mod local_cluster;
+mod operations;
+mod output;
+mod session;
+mod splits;
+mod text;
+
+use cli::{Command, Invocation};
+use failure::Failure;
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let invocation = match cli::parse(std::env::args_os()) {
+        Ok(invocation) => invocation,
+        Err(error) => error.exit(),
+    };
+    start_log();
+    let json = wants_json(&invocation);
+    match run(invocation) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.report(json);
+            failure.exit_code()
+        }
+    }
+}
+
+/// Warnings, or what `HOROLOG_LOG` asks for, to standard error.
+fn start_log() {
+    let filter = EnvFilter::try_from_env("HOROLOG_LOG");
+    tracing_subscriber::fmt()
+        .with_env_filter(filter.unwrap_or_else(|_| EnvFilter::new("warn")))
+        .with_writer(std::io::stderr)
+        .init();
+}
+
+fn wants_json(invocation: &Invocation) -> bool {
+    match &invocation.command {
+        Command::Shell(shell) => shell.is_json(),
+        Command::Bench(bench) => bench.is_json(),
+        Command::Import(import) => import.is_json(),
+        _ => invocation.connection.as_ref().is_some_and(|c| c.json),
+    }
+}
+
+fn run(invocation: Invocation) -> Result<(), Failure> {
+    let Invocation {
+        command,
+        connection,
+    } = invocation;
+    match command {
+        Command::Dev(dev) => dev.run(),
+        Command::Start(start) => start.run(),
+        Command::Bench(bench) => bench.run(),
+        Command::Shell(shell) => runtime()?.block_on(shell.run()),
+        Command::Import(import) => runtime()?.block_on(import.run()),
+        Command::Data(command) => {
+            let connection =
+                connection.expect("every command on data has the connection's options");
+            runtime()?.block_on(session::run_once(&connection, command))
+        }
+    }
+}
+
+/// Runs everything that waits for the network, on the calling thread.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.map_err(Failure::from)
+}

@@ -1,0 +1,261 @@
+//! `status`: what every node says of itself.
+//!
+//! The map of any one node names all nodes; each is then asked directly, so a node that cannot be
+//! reached is shown as such, with what went wrong.
+
+use super::partitions::{border, nodes, partition_json};
+use crate::failure::Failure;
+use crate::output::Object;
+use crate::session::Session;
+use crate::text::quantity;
+use crate::text::table::table;
+use clap::Args;
+use serde_json::Value;
+use wire::ids::PartitionId;
+use wire::message::{MapAnswer, MemberAddress, NodeStatus, ReplicaRole, ReplicaStatus};
+
+/// Show the state of all nodes and partitions
+///
+/// Nodes: whether they answer, the bound of their clock and who vouches for it, how often they were
+/// started. Partitions: leader, term, log positions (stored <= committed <= last), locks of
+/// prepared transactions. Exit code 1 only if no node answers.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  horolog status
+  horolog status --json")]
+pub(crate) struct Status {}
+
+/// What a node answered, or why it did not.
+pub(crate) struct Answer {
+    member: MemberAddress,
+    status: Result<NodeStatus, String>,
+}
+
+impl Status {
+    pub(crate) async fn run(self, session: &mut Session) -> Result<(), Failure> {
+        let map = session.map().await?;
+        let mut answers = Vec::new();
+        for member in &map.nodes {
+            let status = session.status_of(&member.address).await;
+            answers.push(Answer {
+                member: member.clone(),
+                status,
+            });
+        }
+        session
+            .output
+            .print(|| text(&map, &answers), || json(&map, &answers))?;
+        if answers.iter().all(|answer| answer.status.is_err()) {
+            return Err(Failure::error("no node answers"));
+        }
+        Ok(())
+    }
+}
+
+fn text(map: &MapAnswer, answers: &[Answer]) -> String {
+    let up = answers
+        .iter()
+        .filter(|answer| answer.status.is_ok())
+        .count();
+    let mut parts = vec![format!(
+        "cluster {}: {up} of {} nodes answer",
+        map.cluster,
+        answers.len()
+    )];
+    let rows: Vec<Vec<String>> = answers.iter().map(node_row).collect();
+    let header = [
+        "NODE",
+        "ADDRESS",
+        "STATE",
+        "CLOCK BOUND",
+        "VOUCHED BY",
+        "STARTS",
+        "UP FOR",
+        "LEADS",
+        "REPLICAS",
+        "LOG",
+    ];
+    parts.push(table(&header, &rows));
+    let rows: Vec<Vec<String>> = map
+        .partitions
+        .iter()
+        .map(|(descriptor, _)| {
+            let best = best_replica(descriptor.partition, answers);
+            let mut row = vec![
+                descriptor.partition.to_string(),
+                border(&descriptor.range.start),
+            ];
+            row.extend(replica_cells(best));
+            row.push(nodes(&descriptor.members));
+            row
+        })
+        .collect();
+    let header = [
+        "PARTITION",
+        "FROM",
+        "LEADER",
+        "TERM",
+        "STORED",
+        "COMMITTED",
+        "LAST",
+        "LOCKS",
+        "WAITING",
+        "NODES",
+    ];
+    parts.push(table(&header, &rows));
+    parts.join("\n").trim_end().to_owned()
+}
+
+fn node_row(answer: &Answer) -> Vec<String> {
+    let mut row = vec![
+        answer.member.node.to_string(),
+        answer.member.address.clone(),
+    ];
+    match &answer.status {
+        Err(why) => row.push(format!("does not answer: {why}")),
+        Ok(status) => {
+            let leads = status.replicas.iter().filter(|r| leads(r)).count();
+            let bound = status.clock_bound_us;
+            row.extend([
+                "up".to_owned(),
+                bound.map_or("NONE".into(), |us| format!("±{}", quantity::micros(us))),
+                status.clock_source.clone(),
+                status.start.to_string(),
+                quantity::micros(status.up_ms.saturating_mul(1000)),
+                leads.to_string(),
+                status.replicas.len().to_string(),
+                quantity::bytes(status.log_bytes),
+            ]);
+        }
+    }
+    row
+}
+
+fn leads(replica: &ReplicaStatus) -> bool {
+    matches!(
+        replica.role,
+        ReplicaRole::Leader | ReplicaRole::LeaderStarting
+    )
+}
+
+/// The replica that knows most: a leader of the highest term, else any of the highest term.
+fn best_replica(
+    partition: PartitionId,
+    answers: &[Answer],
+) -> Option<(&NodeStatus, &ReplicaStatus)> {
+    let replicas = answers.iter().flat_map(|answer| {
+        let status = answer.status.as_ref().ok();
+        status.into_iter().flat_map(|status| {
+            let replicas = status.replicas.iter();
+            replicas.map(move |replica| (status, replica))
+        })
+    });
+    replicas
+        .filter(|(_, replica)| replica.descriptor.partition == partition)
+        .max_by_key(|(_, replica)| (replica.term, leads(replica), replica.commit))
+}
+
+fn replica_cells(best: Option<(&NodeStatus, &ReplicaStatus)>) -> [String; 7] {
+    let Some((status, replica)) = best else {
+        let unknown = || "?".to_owned();
+        return [
+            "not known".into(),
+            unknown(),
+            unknown(),
+            unknown(),
+            unknown(),
+            unknown(),
+            unknown(),
+        ];
+    };
+    let leader = match (replica.role, replica.leader) {
+        (ReplicaRole::Leader, _) => status.node.to_string(),
+        (ReplicaRole::LeaderStarting, _) => format!("{} (starting)", status.node),
+        (ReplicaRole::Candidate, _) => "being elected".to_owned(),
+        (ReplicaRole::Follower, Some(leader)) => format!("{leader} (says {})", status.node),
+        (ReplicaRole::Follower, None) => "none".to_owned(),
+    };
+    [
+        leader,
+        replica.term.0.to_string(),
+        replica.stored.0.to_string(),
+        replica.commit.0.to_string(),
+        replica.last.0.to_string(),
+        replica.locks.to_string(),
+        replica.waiting.to_string(),
+    ]
+}
+
+fn json(map: &MapAnswer, answers: &[Answer]) -> Object {
+    let nodes: Vec<Value> = answers.iter().map(node_json).collect();
+    let partitions = map.partitions.iter();
+    let partitions: Vec<Value> = partitions
+        .map(|(descriptor, leader)| {
+            let best = best_replica(descriptor.partition, answers);
+            let leader = match best {
+                Some((status, replica)) if leads(replica) => Some(status.node),
+                Some((_, replica)) => replica.leader,
+                None => *leader,
+            };
+            let object = partition_json(descriptor, leader);
+            object
+                .with(
+                    "replica",
+                    best.map_or(Value::Null, |(_, r)| replica_json(r)),
+                )
+                .into()
+        })
+        .collect();
+    Object::new()
+        .with("cluster", map.cluster.to_string())
+        .with("nodes", nodes)
+        .with("partitions", partitions)
+}
+
+fn node_json(answer: &Answer) -> Value {
+    let object = Object::new()
+        .with("node", answer.member.node.0)
+        .with("address", answer.member.address.as_str())
+        .with("up", answer.status.is_ok());
+    match &answer.status {
+        Err(why) => object.with("error", why.as_str()),
+        Ok(status) => {
+            let replicas: Vec<Value> = status.replicas.iter().map(replica_json).collect();
+            object
+                .with("version", status.version.as_str())
+                .with("start", status.start)
+                .with("up_ms", status.up_ms)
+                .with("clock_bound_us", status.clock_bound_us)
+                .with("clock_source", status.clock_source.as_str())
+                .timestamp("hybrid_clock", status.hybrid_clock)
+                .timestamp("ceiling", status.ceiling)
+                .with("log_bytes", status.log_bytes)
+                .with("drift_refused", status.drift_refused)
+                .with("coordinating", status.coordinating)
+                .with("replicas", replicas)
+        }
+    }
+    .into()
+}
+
+fn replica_json(replica: &ReplicaStatus) -> Value {
+    let role = match replica.role {
+        ReplicaRole::Follower => "follower",
+        ReplicaRole::Candidate => "candidate",
+        ReplicaRole::LeaderStarting => "leader_starting",
+        ReplicaRole::Leader => "leader",
+    };
+    Object::new()
+        .with("partition", replica.descriptor.partition.0)
+        .with("role", role)
+        .with("term", replica.term.0)
+        .with("leader", replica.leader.map(|node| node.0))
+        .with("low_water", replica.low_water.0)
+        .with("stored", replica.stored.0)
+        .with("commit", replica.commit.0)
+        .with("last", replica.last.0)
+        .timestamp("promise", replica.promise)
+        .with("locks", replica.locks)
+        .with("waiting", replica.waiting)
+        .into()
+}

@@ -1,0 +1,70 @@
+//! `txn`: a whole transaction at once.
+
+use crate::failure::Failure;
+use crate::operations::{Statement, parse_statement};
+use crate::session::Session;
+use clap::Args;
+use std::io::Read;
+
+/// Run a transaction of guards and operations, in one go
+///
+/// All statements take effect at one timestamp, over any keys and partitions, or none does. If a guard
+/// does not hold, nothing is changed and the exit code is 3.
+///
+/// Statements (numbers are decimal texts, an absent key counts as 0):
+///
+///   guard KEY exists | absent | equals VALUE | differs VALUE | version TIMESTAMP
+///   guard KEY atleast NUMBER | atmost NUMBER
+///   put KEY VALUE | delete KEY | append KEY BYTES
+///   add KEY NUMBER | min KEY NUMBER | max KEY NUMBER
+#[derive(Debug, Args)]
+#[command(
+    verbatim_doc_comment,
+    after_long_help = "Examples:
+  horolog txn 'guard alice atleast 5' 'add alice -5' 'add bob 5'
+  horolog txn 'guard \"user ada\" absent' 'put \"user ada\" \"\\x01\\x02\"' 'add users 1'
+  horolog txn --file transaction.txt        one statement a line, # begins a comment"
+)]
+pub(crate) struct Txn {
+    /// The statements, each one argument
+    #[arg(value_name = "STATEMENT", required_unless_present = "file")]
+    pub(crate) statements: Vec<String>,
+
+    /// Read statements from a file, one a line; - is standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<String>,
+}
+
+impl Txn {
+    pub(crate) async fn run(self, session: &mut Session) -> Result<(), Failure> {
+        let mut statements = Vec::new();
+        if let Some(file) = &self.file {
+            let text = read_file(file)?;
+            for (number, line) in (1..).zip(text.lines()) {
+                let place = || format!("{file}, line {number}");
+                statements.extend(read_statement(line, place)?);
+            }
+        }
+        for (number, argument) in (1..).zip(&self.statements) {
+            let place = || format!("statement {number} ('{argument}')");
+            statements.extend(read_statement(argument, place)?);
+        }
+        session.one_shot(statements).await
+    }
+}
+
+fn read_statement(line: &str, place: impl Fn() -> String) -> Result<Option<Statement>, Failure> {
+    parse_statement(line).map_err(|error| Failure::usage(format!("{}: {error}", place())))
+}
+
+fn read_file(file: &str) -> Result<String, Failure> {
+    let mut text = String::new();
+    let read = match file {
+        "-" => std::io::stdin().lock().read_to_string(&mut text),
+        path => std::fs::File::open(path).and_then(|mut file| file.read_to_string(&mut text)),
+    };
+    match read {
+        Ok(_) => Ok(text),
+        Err(error) => Err(Failure::error(format!("cannot read {file}: {error}"))),
+    }
+}
