@@ -33,7 +33,7 @@ impl Persisted {
     pub(super) fn applied(&mut self, seqno: u64, batches: &[StoreBatch]) {
         for batch in batches {
             let position = (batch.incarnation, batch.applied);
-            self.note(seqno, batch.partition, position, size(batch));
+            self.note(seqno, batch.partition, position, batch.bytes());
         }
     }
 
@@ -92,18 +92,6 @@ impl Persisted {
             .map(|(p, (_, position))| (*p, *position))
             .collect()
     }
-}
-
-fn size(batch: &StoreBatch) -> u64 {
-    let versions = batch
-        .versions
-        .iter()
-        .map(|row| row.key.bytes().len() + row.value.as_ref().map_or(0, |value| value.len()));
-    let meta = batch
-        .meta
-        .iter()
-        .map(|(key, value)| key.len() + value.as_ref().map_or(0, |value| value.len()));
-    versions.chain(meta).sum::<usize>() as u64
 }
 
 #[cfg(test)]

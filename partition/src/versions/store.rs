@@ -36,6 +36,18 @@ pub struct StoreBatch {
     pub meta: Vec<(Bytes, Option<Bytes>)>,
 }
 
+impl StoreBatch {
+    /// The size of its keys and values, bytes.
+    pub fn bytes(&self) -> u64 {
+        let length = |value: &Option<Bytes>| value.as_ref().map_or(0, Bytes::len);
+        let versions = self.versions.iter();
+        let versions = versions.map(|row| row.key.bytes().len() + length(&row.value));
+        let meta = self.meta.iter();
+        let meta = meta.map(|(key, value)| key.len() + length(value));
+        versions.chain(meta).sum::<usize>() as u64
+    }
+}
+
 /// What a store thread is asked to do.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum StoreTask {

@@ -195,6 +195,27 @@ fn a_flush_larger_than_a_segment_is_taken() {
 }
 
 #[test]
+fn a_failed_flush_is_final() {
+    let directory = tempdir().expect("makes a directory");
+    let path = directory.path().join("log");
+    let (mut wal, _) = open(&path);
+    wal.append(&[installed(P1, at(0, 0)), sized_entry(P1, 1, 1, 63 * 1024)]);
+    wal.flush().expect("flushes");
+    fs::remove_dir_all(&path).expect("removes");
+    // The segment is full; the next one cannot be made.
+    wal.append(&[entry(P1, 1, 2)]);
+    let error = wal.flush().expect_err("there is no directory");
+    assert!(
+        matches!(error, LogError::Io { what: "open", .. }),
+        "{error}"
+    );
+    fs::create_dir_all(&path).expect("makes it again");
+    let error = wal.flush().expect_err("has failed before");
+    assert!(matches!(error, LogError::FailedBefore), "{error}");
+    assert!(matches!(wal.prepare(), Err(LogError::FailedBefore)));
+}
+
+#[test]
 fn a_directory_in_use_is_refused() {
     let directory = tempdir().expect("makes a directory");
     let (wal, _) = open(directory.path());

@@ -1,12 +1,13 @@
 //! Questions to the store on disk. Each task is answered from one snapshot: a read beside it could see
 //! half of a batch.
 
+use super::newest::{Newest, version};
 use crate::versions::page::Page;
-use crate::versions::row_keys as rows;
+use crate::versions::row_keys::{self as rows, RowRange};
 use crate::versions::{AppliedState, StoreAnswer, StoreError, StoreQuery, StoreResult, VersionRow};
 use bytes::Bytes;
 use clock::Timestamp;
-use fjall::{Database, Guard, Keyspace, Readable, Snapshot};
+use fjall::{Database, Iter, Keyspace, Readable, Snapshot};
 use wire::ids::{LogIndex, PartitionId};
 use wire::keys::{Key, KeyRange};
 
@@ -21,7 +22,7 @@ pub(super) fn failed(error: impl std::fmt::Display) -> StoreError {
     StoreError::Failed(error.to_string())
 }
 
-fn damaged(row: &[u8]) -> StoreError {
+pub(super) fn damaged(row: &[u8]) -> StoreError {
     StoreError::Damaged(row.escape_ascii().to_string())
 }
 
@@ -67,11 +68,11 @@ impl FjallReader {
 }
 
 /// One replica's rows in one snapshot.
-struct View<'a> {
+pub(super) struct View<'a> {
     snapshot: Snapshot,
     rows: &'a Keyspace,
     partition: PartitionId,
-    incarnation: u32,
+    pub(super) incarnation: u32,
 }
 
 impl View<'_> {
@@ -108,10 +109,9 @@ impl View<'_> {
         })
     }
 
-    fn get(&self, key: &Key, at: Timestamp) -> Result<Option<VersionRow>, StoreError> {
+    pub(super) fn get(&self, key: &Key, at: Timestamp) -> Result<Option<VersionRow>, StoreError> {
         let range = rows::versions_of(self.incarnation, key, at);
-        let newest = self.snapshot.range(self.rows, range).next();
-        newest.map(version).transpose()
+        self.rows(range).next().map(version).transpose()
     }
 
     fn scan(
@@ -122,11 +122,11 @@ impl View<'_> {
         mut page: Page<'_>,
     ) -> Result<StoreResult, StoreError> {
         if !range.is_empty() {
-            let found = self.versions_in(range);
-            if reverse {
-                fill_backwards(&mut page, found.rev(), at)?;
-            } else {
-                fill_forwards(&mut page, found, at)?;
+            let mut newest = Newest::new(self, range, at, reverse);
+            while let Some(row) = newest.next()? {
+                if !page.take(&row) {
+                    break;
+                }
             }
         }
         Ok(page.into_result())
@@ -141,18 +141,16 @@ impl View<'_> {
         if range.is_empty() {
             return Ok(None);
         }
-        for guard in self.versions_in(range) {
-            let row = guard.key().map_err(failed)?;
-            let (key, timestamp) = rows::decode_version_key(&row).ok_or_else(|| damaged(&row))?;
-            if timestamp > above && timestamp <= up_to {
-                return Ok(Some(key));
+        let mut newest = Newest::new(self, range, up_to, false);
+        while let Some(row) = newest.next()? {
+            if row.timestamp > above {
+                return Ok(Some(row.key));
             }
         }
         Ok(None)
     }
 
-    fn versions_in(&self, range: &KeyRange) -> fjall::Iter {
-        let range = rows::versions_in(self.incarnation, range);
+    pub(super) fn rows(&self, range: RowRange) -> Iter {
         self.snapshot.range(self.rows, range)
     }
 
@@ -173,55 +171,4 @@ impl View<'_> {
             })
             .collect()
     }
-}
-
-fn version(guard: Guard) -> Result<VersionRow, StoreError> {
-    let (row, value) = guard.into_inner().map_err(failed)?;
-    let (key, timestamp) = rows::decode_version_key(&row).ok_or_else(|| damaged(&row))?;
-    rows::decode_version(key, timestamp, &value).ok_or_else(|| damaged(&row))
-}
-
-/// Of each key the newest version comes first: the first at or below `at` is taken.
-fn fill_forwards(
-    page: &mut Page<'_>,
-    found: impl Iterator<Item = Guard>,
-    at: Timestamp,
-) -> Result<(), StoreError> {
-    let mut taken: Option<Key> = None;
-    for guard in found {
-        let row = version(guard)?;
-        if row.timestamp > at || taken.as_ref() == Some(&row.key) {
-            continue;
-        }
-        if !page.take(&row) {
-            return Ok(());
-        }
-        taken = Some(row.key);
-    }
-    Ok(())
-}
-
-/// Of each key the newest version comes last: the last at or below `at` is taken.
-fn fill_backwards(
-    page: &mut Page<'_>,
-    found: impl Iterator<Item = Guard>,
-    at: Timestamp,
-) -> Result<(), StoreError> {
-    let mut candidate: Option<VersionRow> = None;
-    for guard in found {
-        let row = version(guard)?;
-        if row.timestamp > at {
-            continue;
-        }
-        if let Some(before) = candidate.replace(row)
-            && candidate.as_ref().map(|row| &row.key) != Some(&before.key)
-            && !page.take(&before)
-        {
-            return Ok(());
-        }
-    }
-    if let Some(last) = candidate {
-        page.take(&last);
-    }
-    Ok(())
 }

@@ -2,6 +2,7 @@
 
 mod fjall_reader;
 mod fjall_store;
+mod newest;
 mod store_thread;
 
 #[cfg(test)]

@@ -22,6 +22,8 @@ use wire::message::LogPosition;
 pub const STORE_QUEUE_MAX: usize = 4096;
 /// So many batches are applied in one step at most.
 const APPLY_BATCHES_MAX: usize = 256;
+/// No further batch joins a step that has reached this size, bytes.
+const APPLY_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// The tables are looked at this often.
 const PERSISTED_EVERY: Duration = Duration::from_millis(250);
 
@@ -143,6 +145,18 @@ fn answer_all(
     Ok(())
 }
 
+/// The batches of one step.
+fn gather(first: StoreBatch, batches: &Receiver<StoreBatch>) -> Vec<StoreBatch> {
+    let mut bytes = first.bytes();
+    let mut group = vec![first];
+    while bytes < APPLY_BYTES_MAX && group.len() < APPLY_BATCHES_MAX {
+        let Ok(batch) = batches.try_recv() else { break };
+        bytes += batch.bytes();
+        group.push(batch);
+    }
+    group
+}
+
 struct Writer<'a, N> {
     store: FjallStore,
     notify: &'a N,
@@ -163,8 +177,7 @@ impl<'a, N: Fn(StoreReport)> Writer<'a, N> {
     fn run(mut self, batches: &Receiver<StoreBatch>) -> Result<(), StoreError> {
         self.tell_persisted()?;
         while let Some(first) = self.wait(batches)? {
-            let mut group = vec![first];
-            group.extend(batches.try_iter().take(APPLY_BATCHES_MAX - 1));
+            let group = gather(first, batches);
             self.store.apply(&group)?;
             self.tell_applied(&group);
             if self.looked.elapsed() >= PERSISTED_EVERY {
