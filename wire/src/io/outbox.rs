@@ -4,7 +4,7 @@
 //! once, so everything said in one turn leaves in one write, and what is said during a write leaves in
 //! the next. The order of appending is the order on the connection.
 //!
-//! Invariant: the buffer holds at most [`OUTBOX_BYTES_MAX`], or one single frame.
+//! Invariant: the buffer holds at most [`OUTBOX_BYTES_MAX`], or one single message of any length.
 
 use crate::frame::{FRAME_BYTES_MAX, FrameError, FrameKind, encode_frame};
 use bytes::BytesMut;
@@ -62,12 +62,23 @@ impl Outbox {
         number: u64,
         message: &T,
     ) -> Result<(), SendError> {
+        self.push_with(|out| encode_frame(kind, number, message, FRAME_BYTES_MAX, out))
+    }
+
+    /// Puts what `encode` appends at the end, all of it or nothing.
+    pub(crate) fn push_with(
+        &self,
+        encode: impl FnOnce(&mut BytesMut) -> Result<(), FrameError>,
+    ) -> Result<(), SendError> {
         let mut waiting = self.lock();
         if waiting.closed {
             return Err(SendError::Closed);
         }
         let before = waiting.bytes.len();
-        encode_frame(kind, number, message, FRAME_BYTES_MAX, &mut waiting.bytes)?;
+        if let Err(error) = encode(&mut waiting.bytes) {
+            waiting.bytes.truncate(before);
+            return Err(error.into());
+        }
         if before > 0 && waiting.bytes.len() > OUTBOX_BYTES_MAX {
             waiting.bytes.truncate(before);
             return Err(SendError::Full { waiting: before });

@@ -20,10 +20,11 @@ use super::listener::Incoming;
 use super::outbox::{Outbox, SendError};
 use super::reader::FrameReader;
 use super::{HANDSHAKE_TIMEOUT, SharedIdentity, tune};
-use crate::frame::{FrameError, FrameKind};
+use crate::frame::{FRAME_BYTES_MAX, FrameError, FrameKind, encode_frame};
 use crate::handshake::{Goodbye, HandshakeError, HelloReply, Identity, Welcome};
 use crate::ids::NodeId;
-use crate::message::{FoundingMessage, PeerFrame, PeerMessage};
+use crate::message::{FoundingMessage, PeerFrame};
+use bytes::BytesMut;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -134,7 +135,7 @@ impl PeerChannel {
         let Some(link) = standing.filter(|link| link.node == Some(to)) else {
             return Ok(false);
         };
-        match push_divided(&link.outbox, frame) {
+        match link.outbox.push_with(|out| encode_divided(frame, out)) {
             Ok(()) => Ok(true),
             Err(SendError::Closed) => Ok(false),
             Err(SendError::Full { waiting }) => {
@@ -170,15 +171,15 @@ impl PeerChannel {
 }
 
 /// Halves a frame until its parts fit; one message that does not fit alone is an error.
-fn push_divided(outbox: &Outbox, mut frame: PeerFrame) -> Result<(), SendError> {
-    match outbox.push(FrameKind::Peer, 0, &frame) {
-        Err(SendError::Frame(FrameError::TooLong { .. })) if frame.messages.len() > 1 => {
+fn encode_divided(mut frame: PeerFrame, out: &mut BytesMut) -> Result<(), FrameError> {
+    match encode_frame(FrameKind::Peer, 0, &frame, FRAME_BYTES_MAX, out) {
+        Err(FrameError::TooLong { .. }) if frame.messages.len() > 1 => {
             let stamp = frame.stamp;
-            let messages: Vec<PeerMessage> = frame.messages.split_off(frame.messages.len() / 2);
-            push_divided(outbox, frame)?;
-            push_divided(outbox, PeerFrame { stamp, messages })
+            let messages = frame.messages.split_off(frame.messages.len() / 2);
+            encode_divided(frame, out)?;
+            encode_divided(PeerFrame { stamp, messages }, out)
         }
-        pushed => pushed,
+        encoded => encoded,
     }
 }
 
@@ -270,15 +271,29 @@ impl Shared {
             let address = self.address.clone();
             self.tell(Incoming::PeerUp { node, address }).await;
         }
-        tokio::select! {
-            written = link.outbox.run(&mut write) => match written {
+        let writing = link.outbox.run(&mut write);
+        tokio::pin!(writing);
+        let ended = tokio::select! {
+            written = &mut writing => return match written {
                 Ok(()) => ChannelError::Closed,
                 Err(error) => error.into(),
             },
             ended = read_farewell(&mut reader) => ended,
             () = link.lost.cancelled() => ChannelError::SlowReader,
             () = self.identity.founded(), if !was_member => ChannelError::Founded,
+        };
+        if matches!(ended, ChannelError::Founded) {
+            // This side ends it, so what was said over it must still arrive.
+            self.state().standing = None;
+            link.outbox.close();
+            if tokio::time::timeout(HANDSHAKE_TIMEOUT, writing)
+                .await
+                .is_err()
+            {
+                return ChannelError::SlowReader;
+            }
         }
+        ended
     }
 
     async fn tell(&self, incoming: Incoming) {

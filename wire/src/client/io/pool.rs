@@ -269,11 +269,11 @@ impl Pool {
     ) -> Result<Answered, Error> {
         let patience = Patience::new(self.options.timeout);
         let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
+        let mut last = Error::Unreachable {
+            waited: self.options.timeout,
+            last: "no gateway is known".into(),
+        };
         loop {
-            let mut last = Error::Unreachable {
-                waited: patience.waited(),
-                last: "no gateway is known".into(),
-            };
             for gateway in self.gateways(route) {
                 let silence_max = silence_max(request).min(patience.left());
                 if silence_max.is_zero() {
