@@ -9,7 +9,8 @@
 
 mod discarding;
 mod election;
-mod replicating;
+mod following;
+mod leading;
 mod simulation;
 
 use super::*;

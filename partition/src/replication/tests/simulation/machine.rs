@@ -1,0 +1,101 @@
+//! A node with one replica, its disk, and what goes wrong with it.
+
+use super::super::*;
+use std::collections::{BTreeMap, VecDeque};
+
+/// What a crash leaves.
+#[derive(Default)]
+pub(super) struct Disk {
+    pub(super) term: Term,
+    pub(super) voted_for: Option<NodeId>,
+    pub(super) base: LogPosition,
+    pub(super) entries: Vec<Entry>,
+    pub(super) ceiling: Timestamp,
+}
+
+impl Disk {
+    pub(super) fn write(&mut self, record: &ReplicationEffect) {
+        match record {
+            ReplicationEffect::LogHardState { term, voted_for } => {
+                self.term = *term;
+                self.voted_for = *voted_for;
+            }
+            ReplicationEffect::LogEntry(entry) => {
+                let kept = (entry.index.0 - self.base.index.0 - 1) as usize;
+                assert!(kept <= self.entries.len(), "the log on disk has no gap");
+                self.entries.truncate(kept);
+                self.entries.push(entry.clone());
+            }
+            other => panic!("not a record: {other:?}"),
+        }
+    }
+
+    pub(super) fn holds(&self, position: LogPosition) -> bool {
+        let mut positions = self.entries.iter().map(Entry::position);
+        position.index <= self.base.index || positions.any(|held| held == position)
+    }
+
+    pub(super) fn discard(&mut self, up_to: LogPosition) {
+        self.entries.retain(|entry| entry.index > up_to.index);
+        self.base = self.base.max(up_to);
+    }
+}
+
+/// What one turn logged, and what waits for it.
+pub(super) struct Batch {
+    pub(super) records: Vec<ReplicationEffect>,
+    pub(super) held: Vec<(NodeId, ReplicationMessage)>,
+}
+
+#[derive(Default)]
+pub(super) struct Machine {
+    pub(super) running: Option<Replication>,
+    pub(super) incarnation: u32,
+    pub(super) disk: Disk,
+    pub(super) batches: VecDeque<Batch>,
+    /// While it leads: what each member has promised, in this term.
+    pub(super) promises: BTreeMap<NodeId, Timestamp>,
+}
+
+pub(super) struct Faults {
+    pub(super) lost_percent: u64,
+    pub(super) doubled_percent: u64,
+    pub(super) delay_max: Duration,
+    pub(super) flush_max: Duration,
+    /// Of a thousand ticks of a machine.
+    pub(super) crashes: u64,
+    /// Of a thousand ticks of a machine that is down.
+    pub(super) restarts: u64,
+    /// Of a thousand ticks.
+    pub(super) cuts: u64,
+    /// Of a hundred ticks of a leader.
+    pub(super) proposals_percent: u64,
+}
+
+impl Faults {
+    pub(super) fn drawn(random: &mut SplitMix64) -> Faults {
+        Faults {
+            lost_percent: random.below(30),
+            doubled_percent: random.below(30),
+            delay_max: Duration::from_millis(1 + random.below(80)),
+            flush_max: Duration::from_millis(1 + random.below(120)),
+            crashes: random.below(6) * random.below(6),
+            restarts: 5 + random.below(200),
+            cuts: random.below(8) * random.below(8),
+            proposals_percent: 1 + random.below(40),
+        }
+    }
+
+    pub(super) fn none() -> Faults {
+        Faults {
+            lost_percent: 0,
+            doubled_percent: 0,
+            delay_max: Duration::from_millis(3),
+            flush_max: Duration::from_millis(3),
+            crashes: 0,
+            restarts: 1000,
+            cuts: 0,
+            proposals_percent: 30,
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Whole groups of replicas under a network that loses, delays, doubles, reorders and is cut, and under
+//! crashes that forget what was not on the disk; one seed is one world. Then everything is healed, and
+//! progress is demanded.
+//!
+//! Checked while it runs:
+//! - election safety: one leader a term;
+//! - leader completeness: whoever is elected holds what is committed;
+//! - log matching: logs that agree at an index and term agree below it;
+//! - what is committed lies on a majority of disks, and never changes;
+//! - whatever promise a leader obtains from a quorum, every later leader was told one as high (R9).
+//!
+//! The disks take "after the log" at its weakest: a message waits for what was logged in its own turn,
+//! and if that is nothing, it leaves at once.
+
+mod checks;
+mod heartbeats;
+mod machine;
+mod world;
+
+use super::ReplicationTiming;
+use std::time::Duration;
+use world::World;
+
+/// Impatient, so that a world of a few seconds sees many elections.
+const TIMING: ReplicationTiming = ReplicationTiming {
+    heartbeat: Duration::from_millis(40),
+    election_timeout: Duration::from_millis(150),
+    resend_after: Duration::from_millis(80),
+};
+const TICK: Duration = Duration::from_millis(10);
+const FAULTY_TICKS: u64 = 600;
+const HEALED_TICKS: u64 = 300;
+
+/// What a run did, so that a test can see that it was worth something.
+#[derive(Default, Debug)]
+struct Deeds {
+    elections: usize,
+    committed: usize,
+    crashes: usize,
+    replaced: usize,
+    discarded: usize,
+}
+
+fn run(members: u32, seeds: std::ops::Range<u64>) -> Deeds {
+    let mut sum = Deeds::default();
+    for seed in seeds {
+        let result = std::panic::catch_unwind(|| {
+            let mut world = World::new(members, seed);
+            world.run(FAULTY_TICKS);
+            world.heal_and_check_progress();
+            world.deeds
+        });
+        let deeds = result.unwrap_or_else(|why| {
+            eprintln!("members {members}, seed {seed}");
+            std::panic::resume_unwind(why);
+        });
+        sum.elections += deeds.elections;
+        sum.committed += deeds.committed;
+        sum.crashes += deeds.crashes;
+        sum.replaced += deeds.replaced;
+        sum.discarded += deeds.discarded;
+    }
+    sum
+}
+
+/// A run in which nothing happened would show nothing.
+fn check_eventful(deeds: &Deeds, seeds: usize) {
+    assert!(
+        deeds.elections > 2 * seeds
+            && deeds.committed > 100 * seeds
+            && deeds.crashes > seeds
+            && deeds.replaced > seeds / 2
+            && deeds.discarded > seeds,
+        "too little happened in {seeds} worlds: {deeds:?}"
+    );
+}
+
+#[test]
+fn three_replicas_survive_what_may_happen() {
+    check_eventful(&run(3, 0..600), 600);
+}
+
+#[test]
+fn five_replicas_survive_what_may_happen() {
+    check_eventful(&run(5, 10_000..10_400), 400);
+}
+
+#[test]
+fn one_seed_is_one_world() {
+    let history = |seed| {
+        let mut world = World::new(3, seed);
+        world.run(FAULTY_TICKS);
+        (world.committed, world.elected, world.sequence)
+    };
+    assert_eq!(history(7), history(7));
+    assert_ne!(history(7), history(8));
+}
