@@ -1,6 +1,47 @@
 //! One key range, replicated by one log: the log on disk, replication, versions, locks, and what a
 //! leader answers.
+//!
+//! ```text
+//!   request ──► evaluation ──► effects ──► replication ──► committed state ──► store
+//!               (leader only)  (an entry)  (a majority)    (every replica)     (behind)
+//! ```
+//!
+//! [`Replica`] joins them into one state machine without IO.
 
 pub mod log;
 pub mod replication;
 pub mod versions;
+
+mod applying;
+mod asker;
+mod collection;
+mod committed_state;
+mod effects;
+mod evaluation;
+mod event;
+mod leadership;
+mod lock_table;
+mod meta_rows;
+mod overlay;
+mod recent_writes;
+mod replica;
+mod request_range;
+mod request_waiting_list;
+mod serving;
+mod timestamp_cache;
+mod unreplicated_locks;
+
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod scenarios;
+
+#[cfg(feature = "mutants")]
+mod mutant;
+
+pub use asker::Asker;
+pub use evaluation::OUTCOME_RETENTION;
+pub use event::{ReplicaContext, ReplicaEffect, ReplicaEvent};
+#[cfg(feature = "mutants")]
+pub use mutant::Mutant;
+pub use replica::{Replica, ReplicaConfig, ReplicaTiming};

@@ -1,0 +1,74 @@
+//! Changing a record by compare-and-set on its whole value: state, attempt and limit (R5, R8).
+//!
+//! If recovery compared the state alone, it would abort what was just acknowledged under a raised
+//! limit. A change that was made already counts as made: the request may be sent again.
+
+use super::{Evaluated, Evaluator, Known, Verdict};
+use crate::effects::Effect;
+use wire::message::{ChangeRecord, PartitionReply, RecordAnswer, RecordChange, RecordState};
+
+impl Evaluator<'_> {
+    pub(super) fn change_record(&mut self, change: &ChangeRecord) -> Evaluated<Verdict> {
+        let known = self.known(&change.name)?;
+        let now = known.state;
+        let Some(target) = target(change) else {
+            return Ok(answer(known, false));
+        };
+        if now == target {
+            return Ok(answer(known, true));
+        }
+        let is_lost = now == RecordState::Missing
+            && target == RecordState::Closed
+            && self.outcome_is_no_longer_kept(&change.name);
+        if now != change.expected || !is_allowed(now, target) || is_lost {
+            return Ok(answer(known, false));
+        }
+        Ok(Verdict::Propose {
+            effect: Effect::SetRecord {
+                name: change.name.clone(),
+                state: target,
+            },
+            reply: PartitionReply::Record(RecordAnswer {
+                state: target,
+                keys: known.keys,
+                changed: true,
+            }),
+        })
+    }
+}
+
+fn answer(known: Known, changed: bool) -> Verdict {
+    let Known { state, keys, .. } = known;
+    Verdict::Reply(PartitionReply::Record(RecordAnswer {
+        state,
+        keys,
+        changed,
+    }))
+}
+
+/// What the record is to become.
+fn target(change: &ChangeRecord) -> Option<RecordState> {
+    match (change.change, change.expected) {
+        (RecordChange::None, _) => None,
+        (RecordChange::Abort { attempt }, _) => Some(RecordState::Aborted { attempt }),
+        (RecordChange::Close, _) => Some(RecordState::Closed),
+        (RecordChange::Commit { at }, _) => Some(RecordState::Committed { at }),
+        (RecordChange::RaiseLimit { to }, RecordState::Staging { attempt, .. }) => {
+            Some(RecordState::Staging { attempt, limit: to })
+        }
+        (RecordChange::RaiseLimit { .. }, _) => None,
+    }
+}
+
+fn is_allowed(now: RecordState, target: RecordState) -> bool {
+    use RecordState::{Aborted, Closed, Committed, Missing, Staging};
+    match (now, target) {
+        (Committed { .. } | Closed, _) => false,
+        (Missing, Aborted { .. }) | (Missing | Staging { .. } | Aborted { .. }, Closed) => true,
+        (Staging { attempt, .. }, Aborted { attempt: dead }) => attempt == dead,
+        (Aborted { attempt }, Aborted { attempt: dead }) => dead.number > attempt.number,
+        (Staging { .. }, Committed { .. }) => true,
+        (Staging { limit, .. }, Staging { limit: to, .. }) => to > limit,
+        (_, _) => false,
+    }
+}

@@ -1,0 +1,466 @@
+//! What a leader answers: one request evaluated in one turn, against the state at the end of its log.
+//!
+//! Evaluation either replies, proposes an entry (the reply leaves when it is committed), says what it
+//! has to wait for, or what the store must be asked. A request that waited begins anew, from its first
+//! check; nothing is remembered of the evaluation before but what the store said. So each function
+//! reads as if nothing ever changed under it.
+//!
+//! Invariants
+//! - Nothing is answered or evaluated above the promise (R9).
+//! - A negative answer that rests on an entry under way leaves only once that is committed.
+//! - What the store says is used together with the recent writes, which hold everything that was
+//!   committed since its snapshot.
+
+mod change_record;
+mod check_prepared;
+mod commit;
+mod forget_record;
+mod lock;
+mod operations;
+mod outcome;
+mod prepare;
+mod read;
+mod refresh;
+mod resolve;
+mod share;
+
+use crate::committed_state::CommittedState;
+use crate::effects::Effect;
+use crate::lock_table::PreparedLock;
+use crate::meta_rows;
+use crate::overlay::Overlay;
+use crate::recent_writes::Version;
+use crate::request_waiting_list::WaitFor;
+use crate::timestamp_cache::TimestampCache;
+use crate::unreplicated_locks::UnreplicatedLocks;
+use crate::versions::{StoreAnswer, StoreQuery, StoreResult, VersionRow};
+use clock::{Now, Timestamp};
+use std::time::Duration;
+use wire::ids::{LogIndex, TransactionId};
+use wire::keys::{Key, KeyRange};
+use wire::message::{
+    PartitionError, PartitionReply, PartitionRequest, RecordState, Refusal, TransactionName,
+    VersionedValue,
+};
+
+/// How long outcomes are kept after their transaction expired.
+pub const OUTCOME_RETENTION: Duration = Duration::from_secs(5 * 60);
+
+/// What evaluation comes to.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    /// This is the answer.
+    Reply(PartitionReply),
+    /// This is the answer once an entry that does this is committed.
+    Propose {
+        effect: Effect,
+        reply: PartitionReply,
+    },
+    /// Begin anew when this has come about.
+    Wait(WaitFor),
+    /// Ask the store, and begin anew with what it says.
+    Ask(Vec<StoreQuery>),
+}
+
+/// A value, or the reason why evaluation ends here.
+type Evaluated<T> = Result<T, Box<Verdict>>;
+
+impl From<PartitionError> for Box<Verdict> {
+    fn from(error: PartitionError) -> Self {
+        Box::new(Verdict::Reply(PartitionReply::Error(error)))
+    }
+}
+
+impl From<WaitFor> for Box<Verdict> {
+    fn from(reason: WaitFor) -> Self {
+        Box::new(Verdict::Wait(reason))
+    }
+}
+
+impl From<PartitionReply> for Box<Verdict> {
+    fn from(reply: PartitionReply) -> Self {
+        Box::new(Verdict::Reply(reply))
+    }
+}
+
+/// What the store said to one request so far.
+#[derive(Default, Debug)]
+pub(crate) struct StoreAnswers {
+    answers: Vec<(StoreQuery, StoreResult, LogIndex)>,
+}
+
+impl StoreAnswers {
+    /// Keeps an answer with its questions.
+    pub(crate) fn add(&mut self, queries: Vec<StoreQuery>, answer: StoreAnswer) {
+        let StoreAnswer {
+            applied, results, ..
+        } = answer;
+        assert_eq!(
+            queries.len(),
+            results.len(),
+            "the store answers every question"
+        );
+        let answers = queries.into_iter().zip(results);
+        self.answers
+            .extend(answers.map(|(query, result)| (query, result, applied)));
+    }
+
+    /// Forgets answers from snapshots that memory no longer completes.
+    pub(crate) fn retain_complete(&mut self, state: &CommittedState) {
+        self.answers
+            .retain(|(_, _, applied)| state.completes(*applied));
+    }
+
+    fn get(&self, query: &StoreQuery) -> Option<&StoreResult> {
+        let found = self.answers.iter().find(|(asked, _, _)| asked == query);
+        found.map(|(_, result, _)| result)
+    }
+}
+
+/// The newest version of a key at the end of the log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Newest {
+    /// `None`: the key never had one.
+    version: Option<Version>,
+    /// The entry under way that writes it.
+    under_way: Option<LogIndex>,
+}
+
+impl Newest {
+    /// When it was written; `ZERO` if never.
+    fn timestamp(&self) -> Timestamp {
+        let timestamp = self.version.as_ref().map(|version| version.timestamp);
+        timestamp.unwrap_or_default()
+    }
+
+    /// Its value, unless it is a tombstone.
+    fn value(&self) -> Option<VersionedValue> {
+        self.version.clone().and_then(live)
+    }
+}
+
+fn live(version: Version) -> Option<VersionedValue> {
+    version.value.map(|value| VersionedValue {
+        timestamp: version.timestamp,
+        value,
+    })
+}
+
+impl From<VersionRow> for Version {
+    fn from(row: VersionRow) -> Version {
+        Version {
+            timestamp: row.timestamp,
+            value: row.value,
+        }
+    }
+}
+
+/// What the anchor knows of a transaction.
+struct Known {
+    state: RecordState,
+    keys: Vec<Key>,
+    has_record: bool,
+}
+
+/// Evaluates one request.
+pub(crate) struct Evaluator<'a> {
+    pub(crate) now: &'a Now,
+    pub(crate) drift_max: Duration,
+    pub(crate) state: &'a CommittedState,
+    pub(crate) overlay: &'a Overlay,
+    pub(crate) cache: &'a mut TimestampCache,
+    pub(crate) unreplicated: &'a mut UnreplicatedLocks,
+    /// Nothing is answered or evaluated above it.
+    pub(crate) promise: Timestamp,
+    /// Nothing is placed at or below it.
+    pub(crate) closed: Timestamp,
+    pub(crate) answers: &'a StoreAnswers,
+    /// It has waited for locks as long as it may.
+    pub(crate) out_of_patience: bool,
+    /// What the store must be asked.
+    pub(crate) wanted: Vec<StoreQuery>,
+    #[cfg(feature = "mutants")]
+    pub(crate) mutant: Option<crate::Mutant>,
+}
+
+impl Evaluator<'_> {
+    /// Evaluates a request.
+    pub(crate) fn evaluate(&mut self, request: &PartitionRequest) -> Verdict {
+        let verdict = match request {
+            PartitionRequest::Read(read) => self.read(read),
+            PartitionRequest::Lock(lock) => self.lock(lock),
+            PartitionRequest::Unlock { .. } => Ok(Verdict::Reply(PartitionReply::Unlocked)),
+            PartitionRequest::Commit(commit) => self.commit(commit),
+            PartitionRequest::Prepare(prepare) => self.prepare(prepare),
+            PartitionRequest::Refresh(refresh) => self.refresh(refresh),
+            PartitionRequest::ChangeRecord(change) => self.change_record(change),
+            PartitionRequest::CheckPrepared(check) => self.check_prepared(check),
+            PartitionRequest::Resolve(resolve) => self.resolve(resolve),
+            PartitionRequest::ForgetRecord { name } => self.forget_record(name),
+            PartitionRequest::Outcome { name } => self.outcome(name),
+        };
+        match verdict.unwrap_or_else(|end| *end) {
+            Verdict::Wait(WaitFor::Lock { key, rival }) if self.out_of_patience => {
+                self.give_up(request, key, rival)
+            }
+            verdict => verdict,
+        }
+    }
+
+    fn give_up(&self, request: &PartitionRequest, key: Key, rival: TransactionId) -> Verdict {
+        let contention = Refusal::Contention {
+            key: key.clone(),
+            rival,
+        };
+        match request {
+            PartitionRequest::Commit(commit) => {
+                self.refuse_commit(commit, contention, Timestamp::ZERO)
+            }
+            PartitionRequest::Prepare(_) => prepare::refused(contention, Timestamp::ZERO),
+            _ => Verdict::Reply(PartitionReply::Error(PartitionError::LockWait {
+                key,
+                rival,
+            })),
+        }
+    }
+
+    #[cfg(feature = "mutants")]
+    fn is(&self, mutant: crate::Mutant) -> bool {
+        self.mutant == Some(mutant)
+    }
+
+    /// Refuses a timestamp too far ahead of what this node's clock can vouch for.
+    fn check_not_ahead(&self, timestamp: Timestamp) -> Evaluated<()> {
+        let latest = self.now.latest();
+        if timestamp > latest.plus(self.drift_max) {
+            return Err(PartitionError::TooFarAhead { timestamp, latest }.into());
+        }
+        Ok(())
+    }
+
+    /// Waits for the promise.
+    fn check_promised(&self, at: Timestamp) -> Evaluated<()> {
+        if at > self.promise {
+            return Err(WaitFor::Promise(at).into());
+        }
+        Ok(())
+    }
+
+    /// Waits for an entry under way that touches the same transaction.
+    fn check_settled(&self, id: TransactionId) -> Evaluated<()> {
+        match self.overlay.entry_of(id) {
+            Some(index) => Err(WaitFor::Entry(index).into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits for whoever else holds a key that is to be written.
+    fn check_unlocked(&self, key: &Key, id: TransactionId) -> Evaluated<()> {
+        let prepared = self.holder(key).map(|lock| lock.name.id);
+        let rival = [prepared, self.unreplicated.holder(key)]
+            .into_iter()
+            .flatten()
+            .find(|holder| *holder != id);
+        match rival {
+            Some(rival) => Err(lock_wait(key, rival)),
+            None => Ok(()),
+        }
+    }
+
+    /// Who holds a key by a prepare, committed or under way.
+    fn holder(&self, key: &Key) -> Option<&PreparedLock> {
+        let committed = self.state.locks().holder(key);
+        committed.or_else(|| self.overlay.holder(key))
+    }
+
+    /// The first lock of another transaction in a range, at or below a timestamp.
+    fn lock_at_or_below(
+        &self,
+        range: &KeyRange,
+        at: Timestamp,
+        reader: Option<TransactionId>,
+    ) -> Option<(&Key, TransactionId)> {
+        #[cfg(feature = "mutants")]
+        if self.is(crate::Mutant::ReadSkipsLock) {
+            return None;
+        }
+        let committed = self.state.locks().first_at_or_below(range, at, reader);
+        let found = committed.or_else(|| self.overlay.locks().first_at_or_below(range, at, reader));
+        found.map(|(key, lock)| (key, lock.name.id))
+    }
+
+    /// Up to where others read a key.
+    fn read_by_others(&self, key: &Key, id: TransactionId) -> Timestamp {
+        #[cfg(feature = "mutants")]
+        if self.is(crate::Mutant::NoTimestampCache) {
+            return Timestamp::ZERO;
+        }
+        self.cache.highest_of_others(key, id)
+    }
+
+    /// The newest version of a key, under way or committed. `None`: the store must be asked.
+    fn newest(&mut self, key: &Key) -> Option<Newest> {
+        if let Some(under_way) = self.overlay.newest(key) {
+            return Some(Newest {
+                version: Some(under_way.version),
+                under_way: Some(under_way.index),
+            });
+        }
+        let version = self.version_at(key, Timestamp::MAX)?;
+        Some(Newest {
+            version,
+            under_way: None,
+        })
+    }
+
+    /// The committed version of a key at a timestamp. `None`: the store must be asked.
+    fn version_at(&mut self, key: &Key, at: Timestamp) -> Option<Option<Version>> {
+        let recent = self.state.recent().at(key, at);
+        if let Some(version) = &recent
+            && version.timestamp > self.state.recent().horizon()
+        {
+            return Some(recent);
+        }
+        let stored = match self.store(StoreQuery::Get {
+            key: key.clone(),
+            at,
+        })? {
+            StoreResult::Version(row) => row.map(Version::from),
+            other => panic!("the store answers a get with a version, not with {other:?}"),
+        };
+        Some(
+            [recent, stored]
+                .into_iter()
+                .flatten()
+                .max_by_key(|version| version.timestamp),
+        )
+    }
+
+    /// A timestamp at or above every committed version and every version under way of a key; the
+    /// newest version's own if that is known without the store.
+    fn newest_bound(&self, key: &Key) -> Timestamp {
+        let under_way = self.overlay.newest(key);
+        let under_way = under_way.map(|under_way| under_way.version.timestamp);
+        let recent = self.state.recent().at(key, Timestamp::MAX);
+        let recent = recent.map(|version| version.timestamp);
+        let horizon = self.state.recent().horizon();
+        horizon.max(recent.max(under_way).unwrap_or_default())
+    }
+
+    /// A key of a range with a committed version in `(above, up_to]`; one above may be found too if
+    /// the store must tell. `None`: the store must be asked.
+    fn changed(
+        &mut self,
+        range: &KeyRange,
+        above: Timestamp,
+        up_to: Timestamp,
+    ) -> Option<Option<Key>> {
+        if above >= up_to {
+            return Some(None);
+        }
+        if let Some(key) = self.state.recent().changed(range, above, up_to) {
+            return Some(Some(key.clone()));
+        }
+        if above >= self.state.recent().horizon() {
+            return Some(None);
+        }
+        // Asked without an upper bound: `up_to` may be another when evaluation begins anew.
+        match self.store(StoreQuery::Changed {
+            range: range.clone(),
+            above,
+            up_to: Timestamp::MAX,
+        })? {
+            StoreResult::Changed(key) => Some(key),
+            other => panic!("the store answers what changed, not {other:?}"),
+        }
+    }
+
+    fn store(&mut self, query: StoreQuery) -> Option<StoreResult> {
+        let answer = self.answers.get(&query).cloned();
+        if answer.is_none() && !self.wanted.contains(&query) {
+            self.wanted.push(query);
+        }
+        answer
+    }
+
+    /// Ends here if the store must be asked something.
+    fn check_answered(&mut self) -> Evaluated<()> {
+        if self.wanted.is_empty() {
+            return Ok(());
+        }
+        let wanted = std::mem::take(&mut self.wanted);
+        Err(Box::new(Verdict::Ask(wanted)))
+    }
+
+    /// What the anchor knows of a transaction. Refuses another identity.
+    fn known(&mut self, name: &TransactionName) -> Evaluated<Known> {
+        self.check_settled(name.id)?;
+        if let Some(record) = self.state.record(name.id) {
+            check_identity(&record.name, name)?;
+            return Ok(Known {
+                state: record.state,
+                keys: record.keys.clone(),
+                has_record: true,
+            });
+        }
+        let outcome = match self.state.outcome(name.id) {
+            Some(outcome) => Some(outcome.clone()),
+            None if name.expires > self.state.closed() => None,
+            None => self.stored_outcome(name)?,
+        };
+        let state = match outcome {
+            None => RecordState::Missing,
+            Some(outcome) => {
+                check_identity(&outcome.name, name)?;
+                outcome.state()
+            }
+        };
+        Ok(Known {
+            state,
+            keys: Vec::new(),
+            has_record: false,
+        })
+    }
+
+    fn stored_outcome(
+        &mut self,
+        name: &TransactionName,
+    ) -> Evaluated<Option<crate::committed_state::Outcome>> {
+        let key = meta_rows::outcome_key(name.expires, name.id);
+        let answer = self.store(StoreQuery::Meta { key: key.clone() });
+        self.check_answered()?;
+        match answer {
+            Some(StoreResult::Meta(row)) => Ok(row.map(|row| {
+                meta_rows::decode(&key, &row).unwrap_or_else(|error| panic!("{error}"))
+            })),
+            other => panic!("the store answers a small row with one, not with {other:?}"),
+        }
+    }
+
+    /// Whether an outcome may have been dropped for good.
+    fn outcome_is_no_longer_kept(&self, name: &TransactionName) -> bool {
+        name.expires.plus(OUTCOME_RETENTION) <= self.state.closed()
+            || name.expires < self.state.collected().outcomes_kept_from
+    }
+}
+
+fn lock_wait(key: &Key, rival: TransactionId) -> Box<Verdict> {
+    let key = key.clone();
+    WaitFor::Lock { key, rival }.into()
+}
+
+fn refusal(refusal: Refusal, durable: bool, depends_on: Timestamp) -> PartitionReply {
+    PartitionReply::Refused {
+        refusal,
+        durable,
+        depends_on,
+    }
+}
+
+/// Refuses a transaction that is known here by the same id with another `expires` or anchor.
+fn check_identity(known: &TransactionName, asked: &TransactionName) -> Evaluated<()> {
+    if known == asked {
+        return Ok(());
+    }
+    Err(refusal(Refusal::OtherIdentity, false, Timestamp::ZERO).into())
+}

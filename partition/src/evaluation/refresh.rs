@@ -1,0 +1,45 @@
+//! Whether what was read still holds at a later timestamp (R5).
+//!
+//! A read at `to` whose answer is *changed?*. It never waits for locks, because it holds locks itself:
+//! another's lock or entry under way at or below `to` counts as a change.
+
+use super::{Evaluated, Evaluator, Verdict};
+use wire::keys::Key;
+use wire::message::{PartitionReply, Refresh};
+
+impl Evaluator<'_> {
+    pub(super) fn refresh(&mut self, refresh: &Refresh) -> Evaluated<Verdict> {
+        self.check_not_ahead(refresh.to)?;
+        self.check_promised(refresh.to)?;
+        let reader = Some(refresh.reader);
+        for range in &refresh.reads {
+            self.cache.raise(range, refresh.to, reader);
+        }
+        let in_the_way = self.first_in_the_way(refresh);
+        if in_the_way.is_some() {
+            return Ok(answer(in_the_way));
+        }
+        let mut first = None;
+        for range in &refresh.reads {
+            let changed = self.changed(range, refresh.from, refresh.to).flatten();
+            first = first.or(changed);
+        }
+        if first.is_none() {
+            self.check_answered()?;
+        }
+        Ok(answer(first))
+    }
+
+    fn first_in_the_way(&self, refresh: &Refresh) -> Option<Key> {
+        refresh.reads.iter().find_map(|range| {
+            let locked = self.lock_at_or_below(range, refresh.to, Some(refresh.reader));
+            let written = self.overlay.last_write_in(range, refresh.from, refresh.to);
+            let key = locked.map(|(key, _)| key);
+            key.or(written.map(|(_, key)| key)).cloned()
+        })
+    }
+}
+
+fn answer(changed: Option<Key>) -> Verdict {
+    Verdict::Reply(PartitionReply::Refreshed { changed })
+}

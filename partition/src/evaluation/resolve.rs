@@ -1,0 +1,60 @@
+//! An attempt has ended (R7): *prepared* turns into *ended*, so that a late prepare is refused;
+//! provisional versions turn into committed ones, or go.
+
+use super::{Evaluated, Evaluator, Verdict, check_identity};
+use crate::committed_state::MarkerState;
+use crate::effects::Effect;
+use wire::message::{Decision, PartitionReply, Resolve};
+
+impl Evaluator<'_> {
+    pub(super) fn resolve(&mut self, resolve: &Resolve) -> Evaluated<Verdict> {
+        self.check_settled(resolve.name.id)?;
+        let marker = self.state.marker(resolve.name.id);
+        if let Some(marker) = marker {
+            check_identity(&marker.name, &resolve.name)?;
+        }
+        let known = marker.map(|marker| (&marker.state, marker.state.attempt().number));
+        let number = resolve.attempt.number;
+        let changes = match (known, resolve.decision) {
+            // Closed in the log: the marker has gone, and no late prepare can come.
+            (None, _) if resolve.name.expires <= self.state.closed() => false,
+            (None, Decision::Aborted) => true,
+            (Some((MarkerState::Ended(_, ended), _)), Decision::Committed(at)) => {
+                assert_eq!(
+                    *ended,
+                    Decision::Committed(at),
+                    "{} has ended, and is resolved again with another outcome",
+                    resolve.name.id
+                );
+                false
+            }
+            (Some((MarkerState::Prepared(_), at)), Decision::Aborted) => at <= number,
+            (Some((MarkerState::Refused(_), at)), Decision::Aborted) => at < number,
+            (Some((MarkerState::Ended(_, Decision::Aborted), at)), Decision::Aborted) => {
+                at < number
+            }
+            (Some((MarkerState::Ended(ended, Decision::Committed(at)), _)), Decision::Aborted) => {
+                assert!(
+                    ended.number > number,
+                    "{} is committed at {at} under {ended}, and {} is resolved as aborted",
+                    resolve.name.id,
+                    resolve.attempt
+                );
+                false
+            }
+            // Applying asserts that this attempt is prepared.
+            (_, Decision::Committed(_)) => true,
+        };
+        if !changes {
+            return Ok(Verdict::Reply(PartitionReply::Done));
+        }
+        Ok(Verdict::Propose {
+            effect: Effect::Resolve {
+                name: resolve.name.clone(),
+                attempt: resolve.attempt,
+                decision: resolve.decision,
+            },
+            reply: PartitionReply::Done,
+        })
+    }
+}

@@ -1,0 +1,104 @@
+//! What a replica is told, and what it wants done.
+
+use crate::asker::Asker;
+use crate::log::LogRecord;
+use crate::versions::{StoreReport, StoreTask};
+use clock::{Now, Timestamp};
+use wire::ids::{Attempt, Generation, NodeId, Term};
+use wire::keys::Key;
+use wire::message::{
+    LogPosition, PartitionReply, PartitionRequest, ReplicationMessage, TransactionName,
+};
+
+/// What is given with every event.
+#[derive(Clone, Copy, Debug)]
+pub struct ReplicaContext<'a> {
+    /// This node's clocks.
+    pub now: &'a Now,
+    /// The highest promise that this node has acknowledged to anyone; told at votes (R9).
+    pub promised: Timestamp,
+}
+
+/// What happens to a replica.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ReplicaEvent {
+    /// Somebody asks.
+    Request {
+        /// Who gets the reply.
+        from: Asker,
+        /// The descriptor generation that the asker routed by.
+        generation: Generation,
+        /// What is asked.
+        request: PartitionRequest,
+    },
+    /// Another replica of the partition says something.
+    Replication {
+        /// Who.
+        from: NodeId,
+        /// What.
+        message: ReplicationMessage,
+    },
+    /// This replica's last entry of a batch that became durable here.
+    LogDurable {
+        /// Its position.
+        position: LogPosition,
+    },
+    /// The store reports: `Applied`, `Persisted` or `Answer` for this partition.
+    Store(StoreReport),
+    /// A member, this node included, has acknowledged a promise.
+    PromiseAcknowledged {
+        /// Who.
+        by: NodeId,
+        /// In which term it was asked for.
+        term: Term,
+        /// Up to where.
+        promise: Timestamp,
+    },
+}
+
+/// What a replica wants done, in this order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ReplicaEffect {
+    /// Write to the log.
+    Log(LogRecord),
+    /// Say something to another replica of the partition.
+    Send {
+        /// To whom.
+        to: NodeId,
+        /// What.
+        message: ReplicationMessage,
+        /// Only once everything logged in this turn and before is durable.
+        after_log: bool,
+    },
+    /// Answer a request.
+    Reply {
+        /// Who asked.
+        to: Asker,
+        /// The answer.
+        reply: PartitionReply,
+    },
+    /// Ask the store, or let it apply.
+    Store(StoreTask),
+    /// The log may forget this partition's entries up to here.
+    Discard {
+        /// Up to here.
+        up_to: LogPosition,
+    },
+    /// This prepared lock is in the way, or long abandoned: see whether its coordinator lives, else
+    /// recover it (R8).
+    Push {
+        /// A key that it locks, or the anchor of its record.
+        key: Key,
+        /// Whose it is.
+        holder: TransactionName,
+        /// Under which attempt.
+        attempt: Attempt,
+    },
+    /// It was elected.
+    BecameLeader {
+        /// In this term.
+        term: Term,
+    },
+    /// It leads no longer.
+    LostLeadership,
+}

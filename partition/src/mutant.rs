@@ -1,0 +1,19 @@
+//! Rules that can be switched off, to show that the tests notice. Compiled in only under the feature
+//! `mutants`, which the program refuses to be built with.
+
+/// A rule of the protocol that is not kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mutant {
+    /// Writes are placed without regard to what was read (R2).
+    NoTimestampCache,
+    /// Reads do not wait for locks and entries under way at or below their timestamp (R2).
+    ReadSkipsLock,
+    /// Locks and writes count from their commit on, not from before their proposal (R5).
+    LockAfterProposal,
+    /// A new leader starts with an empty timestamp cache (R9).
+    EmptyCacheOfNewLeader,
+    /// A leader answers before an entry of its own term is committed (R9).
+    ServesBeforeOwnEntry,
+    /// A resolved share leaves no *ended* marker (R7).
+    NoEndedMarker,
+}

@@ -1,0 +1,408 @@
+//! One partition on one node: replication and evaluation, joined.
+//!
+//! A turn: an event goes to replication or to evaluation; whatever that commits, elects or releases is
+//! followed up until nothing more comes of it; then replication sends what the turn appended.
+//!
+//! Invariants
+//! - Nothing above the high-water mark is applied, and what is applied goes to the store only once it
+//!   is durable here, so that a restart never finds a store ahead of its log.
+//! - Without leadership nothing is answered but *not the leader*.
+
+use crate::collection::COLLECT_EVERY;
+use crate::committed_state::CommittedState;
+use crate::event::{ReplicaContext, ReplicaEffect, ReplicaEvent};
+use crate::leadership::Leadership;
+use crate::log::{LogRecord, RecoveredReplica};
+use crate::recent_writes::RecentWrites;
+use crate::replication::{
+    Replication, ReplicationConfig, ReplicationEffect, ReplicationTiming, Role,
+};
+use crate::versions::{AppliedState, Store, StoreBatch, StoreError, StoreQuery, StoreResult};
+use bytes::Bytes;
+use clock::{Now, Timestamp};
+use std::collections::VecDeque;
+use std::time::Duration;
+use wire::ids::{LogIndex, NodeId, PartitionId, Term};
+use wire::keys::Descriptor;
+use wire::message::{Leading, LogPosition, PartitionReply, ReplicaRole, ReplicaStatus};
+
+/// The most bytes of recent writes that a replica keeps in memory once the store has them.
+const RECENT_WRITES_BYTES_MAX: usize = 16 << 20;
+
+/// How long a replica waits for others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReplicaTiming {
+    /// Heartbeats, elections and sending again.
+    pub replication: ReplicationTiming,
+    /// How far ahead of this node's `latest` a timestamp may lie.
+    pub drift_max: Duration,
+    /// A prepared lock that was waited for so long is pushed: does its coordinator live?
+    pub push_after: Duration,
+    /// And again after each of these.
+    pub push_every: Duration,
+    /// So long the first attempt of a commit or prepare waits for locks.
+    pub first_attempt_wait_max: Duration,
+    /// So long its later attempts wait for locks.
+    pub later_attempt_wait_max: Duration,
+    /// So long everything else waits for locks, for the promise, or for the leader to begin.
+    pub wait_max: Duration,
+}
+
+impl Default for ReplicaTiming {
+    fn default() -> ReplicaTiming {
+        ReplicaTiming {
+            replication: ReplicationTiming {
+                heartbeat: Duration::from_millis(100),
+                election_timeout: Duration::from_millis(500),
+                resend_after: Duration::from_millis(250),
+            },
+            drift_max: Duration::from_millis(500),
+            push_after: Duration::from_millis(100),
+            push_every: Duration::from_millis(500),
+            first_attempt_wait_max: Duration::from_millis(40),
+            later_attempt_wait_max: Duration::from_secs(2),
+            wait_max: Duration::from_secs(8),
+        }
+    }
+}
+
+/// Who a replica is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ReplicaConfig {
+    /// The node that holds it.
+    pub me: NodeId,
+    /// How long it waits.
+    pub timing: ReplicaTiming,
+    /// Of its random timeouts.
+    pub seed: u64,
+    /// A rule that it does not keep.
+    #[cfg(feature = "mutants")]
+    pub mutant: Option<crate::Mutant>,
+}
+
+/// One partition on one node.
+#[derive(Debug)]
+pub struct Replica {
+    pub(crate) timing: ReplicaTiming,
+    pub(crate) incarnation: u32,
+    pub(crate) descriptor: Descriptor,
+    pub(crate) replication: Replication,
+    pub(crate) state: CommittedState,
+    /// Fed to `state` up to here.
+    pub(crate) fed: LogPosition,
+    /// Fed, but not yet durable here: the store gets it later.
+    pub(crate) held_back: VecDeque<StoreBatch>,
+    /// Readable in the store.
+    pub(crate) stored: LogIndex,
+    /// In the store's tables.
+    pub(crate) persisted: LogPosition,
+    pub(crate) leadership: Option<Leadership>,
+    /// Numbers requests that wait, and questions to the store.
+    pub(crate) next_ticket: u64,
+    /// What replication wants done and was not yet followed up.
+    pub(crate) effects: Vec<ReplicationEffect>,
+    #[cfg(feature = "mutants")]
+    pub(crate) mutant: Option<crate::Mutant>,
+}
+
+impl Replica {
+    /// As log and store remember it. The entries that the log holds beyond what the store has applied
+    /// are fed again as they are learnt to be committed.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn new(
+        config: ReplicaConfig,
+        recovered: RecoveredReplica,
+        store: &dyn Store,
+        now: &Now,
+    ) -> Result<Replica, StoreError> {
+        let partition = recovered.descriptor.partition;
+        let incarnation = recovered.incarnation;
+        let applied = store.applied(partition, incarnation)?;
+        let applied = applied.unwrap_or(AppliedState {
+            position: recovered.base,
+            closed: Timestamp::ZERO,
+            newest: Timestamp::ZERO,
+        });
+        let fed = applied.position;
+        let rows = meta_rows_of(store, partition, incarnation)?;
+        let recent = RecentWrites::new(applied.newest, fed.index, RECENT_WRITES_BYTES_MAX);
+        let state = CommittedState::rebuild(recent, applied.closed, &rows)?;
+        let replication = Replication::new(
+            ReplicationConfig {
+                me: config.me,
+                members: recovered.descriptor.members.clone(),
+                timing: config.timing.replication,
+                seed: config.seed,
+            },
+            recovered.term,
+            recovered.voted_for,
+            recovered.base,
+            recovered.entries,
+            fed.index,
+            now.monotonic,
+        );
+        assert_eq!(
+            replication.term_at(fed.index),
+            Some(fed.term),
+            "what the store has applied, {fed:?}, is in the log, which reaches from {:?} to {:?}",
+            replication.base(),
+            replication.last()
+        );
+        Ok(Replica {
+            timing: config.timing,
+            incarnation,
+            descriptor: recovered.descriptor,
+            persisted: replication.base(),
+            replication,
+            state,
+            fed,
+            held_back: VecDeque::new(),
+            stored: fed.index,
+            leadership: None,
+            next_ticket: 0,
+            effects: Vec::new(),
+            #[cfg(feature = "mutants")]
+            mutant: config.mutant,
+        })
+    }
+
+    /// Something happens.
+    pub fn step(&mut self, cx: &ReplicaContext, event: ReplicaEvent, out: &mut Vec<ReplicaEffect>) {
+        let monotonic = cx.now.monotonic;
+        match event {
+            ReplicaEvent::Request {
+                from,
+                generation,
+                request,
+            } => self.on_request(cx, from, generation, request, out),
+            ReplicaEvent::Replication { from, message } => {
+                let effects = &mut self.effects;
+                self.replication
+                    .step(monotonic, cx.promised, from, message, effects);
+            }
+            ReplicaEvent::LogDurable { position } => {
+                self.replication.on_durable(position, &mut self.effects);
+                self.hand_to_store(out);
+            }
+            ReplicaEvent::Store(report) => self.on_store_report(cx, report, out),
+            ReplicaEvent::PromiseAcknowledged { by, term, promise } => {
+                self.replication.on_contact(monotonic, by, term);
+                self.on_promise_acknowledged(cx, by, term, promise, out);
+            }
+        }
+        self.follow_up(cx, out);
+    }
+
+    /// Time passes: timeouts only. About every 10 ms.
+    pub fn tick(&mut self, cx: &ReplicaContext, out: &mut Vec<ReplicaEffect>) {
+        self.replication.set_electable(cx.now.is_vouched());
+        self.replication
+            .tick(cx.now.monotonic, cx.promised, &mut self.effects);
+        self.follow_up(cx, out);
+        self.on_serving_tick(cx, out);
+        self.follow_up(cx, out);
+    }
+
+    /// What a heartbeat to a follower says of this partition, if this replica leads it.
+    pub fn heartbeat_for(&self, follower: NodeId) -> Option<Leading> {
+        let leadership = self.leadership.as_ref()?;
+        Some(Leading {
+            partition: self.descriptor.partition,
+            term: leadership.term,
+            commit: self.replication.heartbeat_commit_for(follower),
+        })
+    }
+
+    /// A heartbeat says that `from` leads the partition.
+    ///
+    /// # Errors
+    /// This replica's term, if it is later: then nothing is acknowledged.
+    pub fn on_heartbeat(
+        &mut self,
+        cx: &ReplicaContext,
+        from: NodeId,
+        leading: &Leading,
+        out: &mut Vec<ReplicaEffect>,
+    ) -> Result<(), Term> {
+        let heard = self.replication.on_heartbeat(
+            cx.now.monotonic,
+            from,
+            leading.term,
+            leading.commit,
+            &mut self.effects,
+        );
+        self.follow_up(cx, out);
+        heard
+    }
+
+    /// The answer to a heartbeat names a later term of this partition.
+    pub fn on_later_term(&mut self, cx: &ReplicaContext, term: Term, out: &mut Vec<ReplicaEffect>) {
+        let effects = &mut self.effects;
+        self.replication
+            .on_later_term(cx.now.monotonic, term, effects);
+        self.follow_up(cx, out);
+    }
+
+    /// Who leads the partition, as far as this replica knows.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.replication.leader()
+    }
+
+    /// Its term.
+    pub fn term(&self) -> Term {
+        self.replication.term()
+    }
+
+    /// Its range and members.
+    pub fn descriptor(&self) -> &Descriptor {
+        &self.descriptor
+    }
+
+    /// What it says of itself.
+    pub fn status(&self) -> ReplicaStatus {
+        let leadership = self.leadership.as_ref();
+        let role = match (self.replication.role(), leadership) {
+            (Role::Leader, Some(leadership)) if leadership.serving => ReplicaRole::Leader,
+            (Role::Leader, _) => ReplicaRole::LeaderStarting,
+            (Role::Candidate | Role::PreCandidate, _) => ReplicaRole::Candidate,
+            (Role::Follower { .. }, _) => ReplicaRole::Follower,
+        };
+        let waiting = leadership.map_or(0, |l| l.waiting.len() + l.proposed.len());
+        ReplicaStatus {
+            descriptor: self.descriptor.clone(),
+            role,
+            term: self.term(),
+            leader: self.leader(),
+            low_water: self.replication.base().index,
+            stored: self.stored,
+            commit: self.replication.commit(),
+            last: self.replication.last().index,
+            promise: leadership.map_or(Timestamp::ZERO, Leadership::promise),
+            locks: self.state.locks().len() as u64,
+            waiting: waiting as u64,
+        }
+    }
+
+    /// Asserts what must hold at the end of every turn.
+    pub fn invariants(&self) {
+        self.replication.invariants();
+        self.state.invariants();
+        let positions = [
+            self.replication.base().index,
+            self.stored,
+            self.fed.index,
+            self.replication.commit(),
+        ];
+        assert!(
+            positions.is_sorted(),
+            "low-water mark <= stored <= fed <= high-water mark, but they are {positions:?}"
+        );
+        let leads = self.replication.role() == Role::Leader;
+        assert_eq!(
+            leads,
+            self.leadership.is_some(),
+            "leadership is kept while and only while it leads, in {}",
+            self.term()
+        );
+        if let Some(leadership) = &self.leadership {
+            leadership.waiting.invariants();
+            assert!(
+                self.state.closed() <= leadership.closed || !leadership.serving,
+                "a leader places nothing at or below the closed timestamp: {} and {}",
+                self.state.closed(),
+                leadership.closed
+            );
+        }
+    }
+
+    /// Does what replication wants done, and whatever comes of that, until nothing more does.
+    pub(crate) fn follow_up(&mut self, cx: &ReplicaContext, out: &mut Vec<ReplicaEffect>) {
+        loop {
+            self.wake_released(cx, out);
+            if self.effects.is_empty() {
+                self.replication.flush(cx.now.monotonic, &mut self.effects);
+            }
+            if self.effects.is_empty() {
+                return;
+            }
+            for effect in std::mem::take(&mut self.effects) {
+                self.on_replication_effect(cx, effect, out);
+            }
+        }
+    }
+
+    fn on_replication_effect(
+        &mut self,
+        cx: &ReplicaContext,
+        effect: ReplicationEffect,
+        out: &mut Vec<ReplicaEffect>,
+    ) {
+        let partition = self.descriptor.partition;
+        if self.replication.role() != Role::Leader {
+            // Whatever else came of the same message, nothing is answered any more (R9).
+            self.maybe_lose_leadership(out);
+        }
+        match effect {
+            ReplicationEffect::LogEntry(entry) => {
+                out.push(ReplicaEffect::Log(LogRecord::Entry { partition, entry }));
+            }
+            ReplicationEffect::LogHardState { term, voted_for } => {
+                out.push(ReplicaEffect::Log(LogRecord::HardState {
+                    partition,
+                    term,
+                    voted_for,
+                }));
+            }
+            ReplicationEffect::Send {
+                to,
+                message,
+                after_log,
+            } => out.push(ReplicaEffect::Send {
+                to,
+                message,
+                after_log,
+            }),
+            ReplicationEffect::Committed { up_to } => self.on_committed(cx, up_to, out),
+            ReplicationEffect::BecameFollower { .. }
+            | ReplicationEffect::BecameCandidate { .. } => self.maybe_lose_leadership(out),
+            ReplicationEffect::BecameLeader { term } => {
+                self.maybe_lose_leadership(out);
+                let due = cx.now.monotonic + COLLECT_EVERY;
+                let members = &self.descriptor.members;
+                self.leadership = Some(Leadership::new(term, members, due));
+                out.push(ReplicaEffect::BecameLeader { term });
+            }
+        }
+    }
+
+    /// Tells everybody who waits that it is not known what became of their requests.
+    fn maybe_lose_leadership(&mut self, out: &mut Vec<ReplicaEffect>) {
+        let Some(leadership) = self.leadership.take() else {
+            return;
+        };
+        let partition = self.descriptor.partition;
+        for to in leadership.into_askers() {
+            let error = wire::message::PartitionError::LeadershipLost { partition };
+            let reply = PartitionReply::Error(error);
+            out.push(ReplicaEffect::Reply { to, reply });
+        }
+        out.push(ReplicaEffect::LostLeadership);
+    }
+}
+
+fn meta_rows_of(
+    store: &dyn Store,
+    partition: PartitionId,
+    incarnation: u32,
+) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+    let all = StoreQuery::MetaPrefix {
+        prefix: Bytes::new(),
+    };
+    let answer = store.query(partition, incarnation, &[all])?;
+    match answer.results.into_iter().next() {
+        Some(StoreResult::MetaRows(rows)) => Ok(rows),
+        other => panic!("the store answers small rows, not {other:?}"),
+    }
+}

@@ -1,0 +1,11 @@
+//! Scenarios: one leader is driven by hand, and the exact effects are compared.
+
+mod harness;
+
+mod abandoned;
+mod contention;
+mod one_partition;
+mod reading;
+mod replication;
+mod restart;
+mod several_partitions;

@@ -1,0 +1,79 @@
+use super::harness::*;
+use crate::ReplicaEffect;
+use crate::fixtures::{attempt, key, name};
+use wire::message::{PartitionRequest, Prepare};
+
+#[test]
+fn what_is_prepared_past_its_expiry_is_looked_after_though_nobody_waits() {
+    let mut world = World::serving();
+    let mut share = Prepare {
+        staging: Some((at(9), keys(&["a", "z"]))),
+        ..prepare(1, at(1), vec![put("a", "x")])
+    };
+    share.name.expires = at(10_000);
+    let mut holder = name(1);
+    holder.expires = at(10_000);
+    world.answer(PartitionRequest::Prepare(share));
+    world.pass(5_000);
+    assert_eq!(world.take_said(), vec![]);
+    world.pass(5_001);
+    let push = ReplicaEffect::Push {
+        key: key("a"),
+        holder,
+        attempt: attempt(1),
+    };
+    assert_eq!(
+        world.take_said(),
+        vec![push.clone(), push],
+        "for its share and for its record"
+    );
+    // It stays prepared, whatever is closed and collected.
+    for _ in 0..10 {
+        let now = world.now.physical.as_millis() as u64;
+        world.promise_by(ME, now + 5_500);
+        world.pass(5_000);
+        world.settle();
+    }
+    assert_eq!(world.replica.status().locks, 1);
+    assert!(world.replica.state.closed() > at(10_000));
+}
+
+#[test]
+fn markers_and_dead_records_go_once_closed_has_passed_their_expiry() {
+    let mut world = World::serving();
+    let mut share = prepare(1, at(1), vec![put("b", "x")]);
+    share.name.expires = at(10_000);
+    let name = share.name.clone();
+    world.answer(PartitionRequest::CheckPrepared(
+        wire::message::CheckPrepared {
+            name: name.clone(),
+            attempt: attempt(1),
+            keys: keys(&["b"]),
+        },
+    ));
+    assert!(world.replica.state.marker(name.id).is_some());
+    for _ in 0..6 {
+        let now = world.now.physical.as_millis() as u64;
+        world.promise_by(ME, now + 5_500);
+        world.pass(5_000);
+        world.settle();
+    }
+    assert!(world.replica.state.marker(name.id).is_none());
+    // A late prepare is still refused, now because nothing is placed at or below closed.
+    let reply = world.answer(PartitionRequest::Prepare(share));
+    let expired = wire::message::Refusal::Expired;
+    assert_eq!(reply, refused(expired, false, clock::Timestamp::ZERO));
+}
+
+#[test]
+fn an_idle_partition_writes_nothing() {
+    let mut world = World::serving();
+    let last = world.last();
+    for _ in 0..20 {
+        let now = world.now.physical.as_millis() as u64;
+        world.promise_by(ME, now + 5_500);
+        world.pass(5_000);
+        world.settle();
+    }
+    assert_eq!((world.last(), world.take_said()), (last, vec![]));
+}

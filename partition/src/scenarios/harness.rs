@@ -1,0 +1,434 @@
+//! One replica with its disk and store, driven by hand.
+//!
+//! What it says is kept until a scenario looks. Its log is durable and its store applied only when the
+//! scenario says so, or at once with [`World::settle`].
+
+use crate::fixtures::{attempt, id, key, name, ts};
+use crate::log::{LogRecord, RecoveredReplica};
+use crate::versions::{MemoryStore, Store, StoreReport, StoreTask};
+use crate::{
+    Asker, Replica, ReplicaConfig, ReplicaContext, ReplicaEffect, ReplicaEvent, ReplicaTiming,
+};
+use bytes::Bytes;
+use clock::{Now, Timestamp};
+use std::collections::VecDeque;
+use std::time::Duration;
+use wire::ids::{Attempt, Generation, LogIndex, NodeId, PartitionId, Term};
+use wire::keys::{Descriptor, Key, KeyRange};
+use wire::message::{
+    ChangeRecord, CheckPrepared, CommitOne, Condition, Decision, Entry, Guard, LogPosition,
+    Operation, OperationKind, PartitionReply, PartitionRequest, Prepare, Prepared, Read,
+    ReadAnswer, ReadRequest, ReadResult, RecordChange, RecordState, Refusal, ReplicationMessage,
+    RequestNumber, Resolve, VersionedValue,
+};
+
+pub(super) const ME: NodeId = NodeId(1);
+pub(super) const PARTITION: PartitionId = PartitionId(7);
+
+/// True time at the beginning of a scenario, and the first promise.
+pub(super) const START_MS: u64 = 100_000;
+
+pub(super) struct World {
+    pub(super) replica: Replica,
+    pub(super) store: MemoryStore,
+    pub(super) now: Now,
+    /// Entries that were logged and are durable.
+    pub(super) log: Vec<Entry>,
+    pub(super) term: Term,
+    voted_for: Option<NodeId>,
+    /// Logged, not yet durable.
+    unsynced: VecDeque<LogRecord>,
+    tasks: VecDeque<StoreTask>,
+    /// Everything else that it wanted done.
+    said: Vec<ReplicaEffect>,
+    members: Vec<NodeId>,
+    next_number: u64,
+}
+
+fn now_at(ms: u64) -> Now {
+    Now {
+        monotonic: Duration::from_millis(ms),
+        physical: Duration::from_millis(ms),
+        bound: Some(Duration::ZERO),
+    }
+}
+
+impl World {
+    /// A replica of its own, elected and serving, with a promise 500 ms ahead.
+    pub(super) fn serving() -> World {
+        let mut world = World::of(vec![ME]);
+        world.tick();
+        world.sync();
+        world.promise_by(ME, START_MS + 500);
+        world.settle();
+        assert_eq!(
+            world.take_said(),
+            vec![ReplicaEffect::BecameLeader { term: Term(1) }]
+        );
+        world
+    }
+
+    /// A replica that has just been founded.
+    pub(super) fn of(members: Vec<NodeId>) -> World {
+        let store = MemoryStore::new();
+        let now = now_at(START_MS);
+        World {
+            replica: open(&store, &members, Term(0), None, vec![], &now),
+            store,
+            now,
+            log: vec![],
+            term: Term(0),
+            voted_for: None,
+            unsynced: VecDeque::new(),
+            tasks: VecDeque::new(),
+            said: vec![],
+            members,
+            next_number: 0,
+        }
+    }
+
+    /// The process dies and starts again: what was not durable is gone.
+    pub(super) fn restart(&mut self) {
+        self.unsynced.clear();
+        self.tasks.clear();
+        self.said.clear();
+        self.store.crash();
+        self.replica = open(
+            &self.store,
+            &self.members,
+            self.term,
+            self.voted_for,
+            self.log.clone(),
+            &self.now,
+        );
+    }
+
+    pub(super) fn step(&mut self, event: ReplicaEvent) {
+        let now = self.now;
+        let cx = ReplicaContext {
+            now: &now,
+            promised: Timestamp::ZERO,
+        };
+        let mut out = vec![];
+        self.replica.step(&cx, event, &mut out);
+        self.keep(out);
+    }
+
+    pub(super) fn tick(&mut self) {
+        let now = self.now;
+        let cx = ReplicaContext {
+            now: &now,
+            promised: Timestamp::ZERO,
+        };
+        let mut out = vec![];
+        self.replica.tick(&cx, &mut out);
+        self.keep(out);
+    }
+
+    fn keep(&mut self, out: Vec<ReplicaEffect>) {
+        self.replica.invariants();
+        for effect in out {
+            match effect {
+                ReplicaEffect::Log(record) => self.unsynced.push_back(record),
+                ReplicaEffect::Store(task) => self.tasks.push_back(task),
+                other => self.said.push(other),
+            }
+        }
+    }
+
+    /// Time passes.
+    pub(super) fn pass(&mut self, ms: u64) {
+        let passed = Duration::from_millis(ms);
+        self.now.monotonic += passed;
+        self.now.physical += passed;
+        self.tick();
+    }
+
+    /// What was logged becomes durable.
+    pub(super) fn sync(&mut self) {
+        let mut last = None;
+        for record in std::mem::take(&mut self.unsynced) {
+            match record {
+                LogRecord::Entry { entry, .. } => {
+                    self.log.retain(|known| known.index < entry.index);
+                    last = Some(entry.position());
+                    self.log.push(entry);
+                }
+                LogRecord::HardState {
+                    term, voted_for, ..
+                } => {
+                    self.term = term;
+                    self.voted_for = voted_for;
+                }
+                other => panic!("a replica does not log {other:?}"),
+            }
+        }
+        if let Some(position) = last {
+            self.step(ReplicaEvent::LogDurable { position });
+        }
+    }
+
+    /// The store does what it was asked.
+    pub(super) fn work(&mut self) {
+        while let Some(task) = self.tasks.pop_front() {
+            let report = match task {
+                StoreTask::Apply(batch) => {
+                    let index = batch.applied.index;
+                    self.store.apply(&[batch]).unwrap();
+                    StoreReport::Applied {
+                        partition: PARTITION,
+                        index,
+                    }
+                }
+                StoreTask::Query {
+                    ticket, queries, ..
+                } => StoreReport::Answer {
+                    partition: PARTITION,
+                    ticket,
+                    answer: self.store.query(PARTITION, 1, &queries).unwrap(),
+                },
+            };
+            self.step(ReplicaEvent::Store(report));
+        }
+    }
+
+    /// Disk and store do everything that there is to do.
+    pub(super) fn settle(&mut self) {
+        while !self.unsynced.is_empty() || !self.tasks.is_empty() {
+            self.sync();
+            self.work();
+        }
+    }
+
+    /// The store's tables have everything that was applied.
+    pub(super) fn persist(&mut self) {
+        self.store.persist();
+        let position = self.store.persisted().unwrap()[&PARTITION];
+        self.step(ReplicaEvent::Store(StoreReport::Persisted {
+            partition: PARTITION,
+            position,
+        }));
+    }
+
+    pub(super) fn promise_by(&mut self, by: NodeId, ms: u64) {
+        let term = self.replica.term();
+        self.step(ReplicaEvent::PromiseAcknowledged {
+            by,
+            term,
+            promise: ts(ms),
+        });
+    }
+
+    /// Asks, and gives the number of the request.
+    pub(super) fn ask(&mut self, request: PartitionRequest) -> u64 {
+        self.next_number += 1;
+        self.step(ReplicaEvent::Request {
+            from: asker(self.next_number),
+            generation: Generation(1),
+            request,
+        });
+        self.next_number
+    }
+
+    /// Asks, lets everything settle, and gives the one answer.
+    pub(super) fn answer(&mut self, request: PartitionRequest) -> PartitionReply {
+        let number = self.ask(request);
+        self.settle();
+        let mut replies = self.take_replies();
+        assert_eq!(replies.len(), 1, "one answer, not {replies:?}");
+        let (to, reply) = replies.remove(0);
+        assert_eq!(to, number);
+        reply
+    }
+
+    pub(super) fn take_said(&mut self) -> Vec<ReplicaEffect> {
+        std::mem::take(&mut self.said)
+    }
+
+    /// Everything that was said, which must be answers.
+    pub(super) fn take_replies(&mut self) -> Vec<(u64, PartitionReply)> {
+        let said = self.take_said().into_iter();
+        said.map(|effect| match effect {
+            ReplicaEffect::Reply { to, reply } => (to.number.0, reply),
+            other => panic!("only answers are expected, not {other:?}"),
+        })
+        .collect()
+    }
+
+    pub(super) fn receive(&mut self, from: u32, message: ReplicationMessage) {
+        self.step(ReplicaEvent::Replication {
+            from: NodeId(from),
+            message,
+        });
+    }
+
+    pub(super) fn last(&self) -> LogIndex {
+        self.replica.status().last
+    }
+}
+
+fn open(
+    store: &MemoryStore,
+    members: &[NodeId],
+    term: Term,
+    voted_for: Option<NodeId>,
+    entries: Vec<Entry>,
+    now: &Now,
+) -> Replica {
+    let config = ReplicaConfig {
+        me: ME,
+        timing: ReplicaTiming::default(),
+        seed: 1,
+        #[cfg(feature = "mutants")]
+        mutant: None,
+    };
+    let recovered = RecoveredReplica {
+        incarnation: 1,
+        descriptor: Descriptor {
+            partition: PARTITION,
+            generation: Generation(1),
+            range: KeyRange::new(key("a"), Some(key("n"))),
+            members: members.to_vec(),
+        },
+        term,
+        voted_for,
+        base: LogPosition::default(),
+        entries,
+    };
+    Replica::new(config, recovered, store, now).unwrap()
+}
+
+pub(super) fn asker(number: u64) -> Asker {
+    Asker {
+        node: NodeId(9),
+        number: RequestNumber(number),
+    }
+}
+
+/// `START_MS` and so many milliseconds.
+pub(super) fn at(ms: u64) -> Timestamp {
+    ts(START_MS + ms)
+}
+
+pub(super) fn put(user: &str, value: &'static str) -> Operation {
+    Operation {
+        key: key(user),
+        kind: OperationKind::Put(Bytes::from_static(value.as_bytes())),
+    }
+}
+
+pub(super) fn add(user: &str, addend: i64) -> Operation {
+    Operation {
+        key: key(user),
+        kind: OperationKind::Add(addend),
+    }
+}
+
+pub(super) fn guard(user: &str, condition: Condition) -> Guard {
+    Guard {
+        key: key(user),
+        condition,
+    }
+}
+
+pub(super) fn point(user: &str) -> KeyRange {
+    KeyRange::point(key(user))
+}
+
+pub(super) fn commit(n: u64, timestamp: Timestamp, operations: Vec<Operation>) -> CommitOne {
+    CommitOne {
+        name: name(n),
+        attempt: attempt(1),
+        age: id(n),
+        timestamp,
+        reads: vec![],
+        guards: vec![],
+        operations,
+        resent: false,
+    }
+}
+
+pub(super) fn prepare(n: u64, timestamp: Timestamp, operations: Vec<Operation>) -> Prepare {
+    Prepare {
+        name: name(n),
+        attempt: attempt(1),
+        age: id(n),
+        timestamp,
+        reads: vec![],
+        guards: vec![],
+        operations,
+        locked_reads: vec![],
+        staging: None,
+    }
+}
+
+pub(super) fn get(timestamp: Timestamp, user: &str) -> PartitionRequest {
+    PartitionRequest::Read(Read {
+        reader: None,
+        timestamp,
+        requests: vec![ReadRequest::Get { key: key(user) }],
+    })
+}
+
+pub(super) fn committed(at: Timestamp, results: Vec<Option<Bytes>>) -> PartitionReply {
+    PartitionReply::Committed { at, results }
+}
+
+pub(super) fn refused(refusal: Refusal, durable: bool, depends_on: Timestamp) -> PartitionReply {
+    PartitionReply::Refused {
+        refusal,
+        durable,
+        depends_on,
+    }
+}
+
+pub(super) fn prepared(timestamp: Timestamp, attempt: Attempt) -> PartitionReply {
+    PartitionReply::Prepared(Prepared {
+        timestamp,
+        attempt,
+        limit: None,
+        results: vec![None],
+    })
+}
+
+pub(super) fn version(timestamp: Timestamp, value: &'static str) -> VersionedValue {
+    VersionedValue {
+        timestamp,
+        value: Bytes::from_static(value.as_bytes()),
+    }
+}
+
+pub(super) fn value(found: Option<VersionedValue>, depends_on: Timestamp) -> PartitionReply {
+    PartitionReply::Read(ReadAnswer {
+        results: vec![ReadResult::Value(found)],
+        depends_on,
+    })
+}
+
+pub(super) fn resolve(n: u64, attempt: Attempt, decision: Decision) -> PartitionRequest {
+    PartitionRequest::Resolve(Resolve {
+        name: name(n),
+        attempt,
+        decision,
+    })
+}
+
+pub(super) fn check(n: u64, attempt: Attempt, keys: &[&str]) -> PartitionRequest {
+    PartitionRequest::CheckPrepared(CheckPrepared {
+        name: name(n),
+        attempt,
+        keys: keys.iter().map(|user| key(user)).collect(),
+    })
+}
+
+pub(super) fn change(n: u64, expected: RecordState, change: RecordChange) -> PartitionRequest {
+    PartitionRequest::ChangeRecord(ChangeRecord {
+        name: name(n),
+        expected,
+        change,
+    })
+}
+
+pub(super) fn keys(users: &[&str]) -> Vec<Key> {
+    users.iter().map(|user| key(user)).collect()
+}
