@@ -1,7 +1,7 @@
 //! How far one follower is, as its leader knows it (Ongaro 2014, section 10.2.1: pipelining).
 //!
 //! ```text
-//!             Appended                        Appended: matched rises, the window opens
+//!            matched rises                    matched rises: the window opens
 //!   Probing ─────────────► Pipelining ───────┐
 //!   one Append,  ◄──────── many on the way   │
 //!   then silence  refused,  ◄────────────────┘
@@ -173,6 +173,8 @@ impl Progress {
         self.matched = self.matched.max(matched);
         self.next = self.next.max(self.matched.next());
         match &mut self.mode {
+            // Its disk may be slow. What it has not reported would only be sent once more.
+            Mode::Probing { .. } if !news => {}
             Mode::Probing { .. } => {
                 self.mode = Mode::Pipelining {
                     in_flight: VecDeque::new(),

@@ -361,3 +361,35 @@ fn a_refusal_is_answered_from_its_hint() {
         &["n2 <- Append t2 after t1.i5 [t1.i6 t1.i7 t1.i8 t1.i9 t2.i10] commit i0"],
     );
 }
+
+#[test]
+fn a_follower_whose_disk_is_slow_is_not_flooded() {
+    let mut scene = Scene::new(2, 1, &[]);
+    scene.elect();
+    let body = Bytes::from(vec![0; PROBE_BYTES_MAX / 2]);
+    let propose = |replication: &mut Replication, out: &mut Vec<_>| {
+        for _ in 0..4 {
+            replication.propose(body.clone(), out);
+        }
+    };
+    let answer = |matched, now| {
+        move |replication: &mut Replication, out: &mut Vec<_>| {
+            replication.step(now, Timestamp::ZERO, node(2), appended(matched), out);
+        }
+    };
+    let none = Vec::<Vec<u64>>::new();
+    assert_eq!(sent(&mut scene, propose), none);
+    assert_eq!(
+        sent(&mut scene, answer(1, at(10_000))),
+        [[2, 3, 4, 5]],
+        "all of it goes at once"
+    );
+    scene.now = at(10_200);
+    let tick = |replication: &mut Replication, out: &mut Vec<_>| {
+        replication.tick(at(10_200), Timestamp::ZERO, out);
+    };
+    assert_eq!(sent(&mut scene, tick), [[2]], "a question");
+    // It has it, as all the rest, but its disk has reported nothing yet.
+    assert_eq!(sent(&mut scene, answer(1, at(10_210))), none);
+    assert_eq!(sent(&mut scene, answer(4, at(10_300))), [[5]]);
+}
