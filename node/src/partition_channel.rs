@@ -267,8 +267,8 @@ impl PartitionChannel {
         (ended, sends)
     }
 
-    /// How many requests have no answer yet.
-    pub(crate) fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.outstanding.len()
     }
 

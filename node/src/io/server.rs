@@ -322,6 +322,8 @@ impl Running {
             }
             let wake = self.node.next_wake(&now).unwrap_or(Duration::from_secs(1));
             self.timer.set(wake).map_err(io_error("the timer"))?;
+            // Under load there is always a next event; the sockets' tasks must have their turn too.
+            tokio::task::yield_now().await;
         }
     }
 

@@ -77,7 +77,7 @@ impl Node {
 
     /// Sends heartbeats if they are due, one for each node that holds something that this node leads.
     pub(super) fn maybe_send_heartbeats(&mut self, now: &Now) {
-        if now.monotonic < self.next_heartbeat || self.membership.is_none() {
+        if now.monotonic < self.next_heartbeat {
             return;
         }
         self.next_heartbeat = now.monotonic + self.config.timing.heartbeat;
