@@ -334,3 +334,18 @@ async fn transactions_run_on_any_thread() {
     }
     assert_eq!(gateways.world().value("n").as_deref(), Some("10"));
 }
+
+#[tokio::test]
+async fn a_dropped_transaction_gives_its_locks_back() {
+    let gateways = Gateways::start(1).await;
+    let client = gateways.client().await;
+    let mut t = client.begin();
+    t.get_for_update("k").await.unwrap();
+    t.put("k", "never");
+    drop(t);
+    let given_back = |(_, request): &(usize, ClientRequest)| matches!(request, ClientRequest::Rollback { keys, .. } if *keys == [key("k")]);
+    while !gateways.world().requests.iter().any(given_back) {
+        tokio::task::yield_now().await;
+    }
+    assert!(gateways.world().commits().is_empty());
+}
