@@ -304,6 +304,9 @@ impl Coordinator {
     }
 
     /// Recovers what another coordinator did with this id, then goes on from the record (R10).
+    ///
+    /// Its own attempt is given up: whoever asks about it may recover it. Two coordinators of one id
+    /// that each hold a part would else wait for each other until it expires.
     pub(crate) fn recover_other(
         &mut self,
         turn: &mut Turn,
@@ -311,6 +314,9 @@ impl Coordinator {
         intent: Intent,
     ) -> Flow {
         self.phase = Phase::Recovering { attempt, intent };
+        if let Some(working) = turn.list.working.get_mut(&self.incarnation.sequence) {
+            working.number = self.number + 1;
+        }
         turn.order(Order::Recover {
             name: self.commit.name.clone(),
             attempt,
