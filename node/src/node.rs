@@ -486,7 +486,7 @@ impl Node {
                 self.work.push_back(Work::Replica(partition, event));
             }
             PeerMessage::Heartbeat(heartbeat) => self.on_heartbeat(now, from, &heartbeat),
-            PeerMessage::HeartbeatReply(reply) => self.on_heartbeat_reply(from, &reply),
+            PeerMessage::HeartbeatReply(reply) => self.on_heartbeat_reply(now, from, &reply),
             PeerMessage::AskCoordinator {
                 number,
                 name,

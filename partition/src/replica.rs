@@ -245,6 +245,11 @@ impl Replica {
         self.follow_up(cx, out);
     }
 
+    /// Asks for votes at once, for a partition that was just founded and has no leader to wait for.
+    pub fn stand_now(&mut self, now: &Now) {
+        self.replication.stand_now(now.monotonic);
+    }
+
     /// Who leads the partition, as far as this replica knows.
     pub fn leader(&self) -> Option<NodeId> {
         self.replication.leader()

@@ -8,7 +8,7 @@ use partition::{ReplicaContext, ReplicaEffect, ReplicaEvent};
 use std::collections::BTreeMap;
 use txn::GatewayEvent;
 use wire::ids::{NodeId, PartitionId, Term};
-use wire::message::{Heartbeat, HeartbeatReply, Leading, PeerMessage, ReplicationMessage};
+use wire::message::{Heartbeat, HeartbeatReply, Leading, PeerMessage};
 
 /// Partition 1 is the consistent core.
 const CORE_PARTITION: PartitionId = PartitionId(1);
@@ -167,20 +167,26 @@ impl Node {
         followed
     }
 
-    pub(super) fn on_heartbeat_reply(&mut self, from: NodeId, reply: &HeartbeatReply) {
+    pub(super) fn on_heartbeat_reply(&mut self, now: &Now, from: NodeId, reply: &HeartbeatReply) {
         for acknowledged in self.heartbeats.on_reply(from, reply) {
             self.acknowledge(from, acknowledged);
         }
         for (partition, term) in &reply.later {
-            // News of a later term, in the form in which replication hears it anyway.
-            let message = ReplicationMessage::VoteReply {
-                term: *term,
-                granted: false,
-                promised: Timestamp::ZERO,
-            };
-            let event = ReplicaEvent::Replication { from, message };
-            self.work.push_back(Work::Replica(*partition, event));
+            self.step_down(now, *partition, *term);
         }
+    }
+
+    fn step_down(&mut self, now: &Now, partition: PartitionId, term: Term) {
+        let Some(replica) = self.replicas.get_mut(&partition) else {
+            return;
+        };
+        let mut out = Vec::new();
+        let context = ReplicaContext {
+            now,
+            promised: self.heartbeats.promised(),
+        };
+        replica.on_later_term(&context, term, &mut out);
+        self.do_replica_effects(now, partition, out);
     }
 
     /// Looks at timeouts if it is time to.

@@ -10,7 +10,7 @@ use partition::Replica;
 use partition::log::{LogRecord, RecoveredReplica};
 use partition::versions::MemoryStore;
 use txn::{ClientTag, GatewayContext, GatewayEvent};
-use wire::ids::{LogIndex, PartitionId, Term};
+use wire::ids::{LogIndex, NodeId, PartitionId, Term};
 use wire::keys::Descriptor;
 use wire::message::{Founding, FoundingMessage, LogPosition};
 
@@ -97,7 +97,10 @@ impl Node {
             };
             let config = self.replica_config();
             let replica = Replica::new(config, empty, &MemoryStore::default(), now);
-            let replica = replica.expect("an empty store in memory is always readable");
+            let mut replica = replica.expect("an empty store in memory is always readable");
+            if preferred_leader(descriptor) == me {
+                replica.stand_now(now);
+            }
             self.replicas.insert(descriptor.partition, replica);
         }
     }
@@ -151,4 +154,11 @@ impl Node {
                 .push_back(Work::Gateway(GatewayEvent::Client { client, request }));
         }
     }
+}
+
+/// Who stands for election first in a partition that was just founded, so that leaders are spread and
+/// nobody waits for an election timeout. Anybody may still be elected.
+fn preferred_leader(descriptor: &Descriptor) -> Option<NodeId> {
+    let place = descriptor.partition.0 as usize % descriptor.members.len().max(1);
+    descriptor.members.get(place).copied()
 }

@@ -262,6 +262,12 @@ impl Replication {
         }
     }
 
+    /// Asks for votes at the next tick, without waiting for a leader's silence: for a partition that
+    /// was just founded and cannot have a leader yet. Others still vote as they see fit.
+    pub fn stand_now(&mut self, now: Duration) {
+        self.election_due = now;
+    }
+
     /// Whether it may ask for votes when it hears no leader. A node whose time source vouches for
     /// nothing takes no leadership (protocol, *Clocks talk*). True at first.
     pub fn set_electable(&mut self, electable: bool) {
