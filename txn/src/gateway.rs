@@ -155,11 +155,14 @@ impl Gateway {
             self.committing.len(),
             "every coordinator is found by its transaction"
         );
-        assert_eq!(
-            commits,
-            self.list.working.len(),
-            "every coordinator is found by its incarnation"
-        );
+        for (sequence, working) in &self.list.working {
+            let job = self.committing.get(&working.id);
+            let job = job.and_then(|id| self.jobs.get(id));
+            assert!(
+                matches!(job, Some(Job::Commit(job)) if job.incarnation.sequence == *sequence),
+                "what is said to be worked on has a coordinator: {sequence} for {working:?}"
+            );
+        }
         let recoveries = self
             .jobs
             .values()

@@ -24,6 +24,9 @@ use wire::message::{
     RequestError, RequestNumber,
 };
 
+/// So many attempts follow each other as soon as their locks are held; later ones back off first.
+const ATTEMPTS_AT_ONCE: u32 = 2;
+
 /// What the clients of each connection may hold.
 #[derive(Debug, Default)]
 pub(crate) struct HeldLocks {
@@ -266,7 +269,11 @@ impl Coordinator {
             return Flow::Waits;
         };
         let Some(key) = keys.last() else {
-            return self.begin_attempt(turn);
+            // Should even that meet conflicts again and again, it does so at a measured pace.
+            return match self.attempts > ATTEMPTS_AT_ONCE {
+                true => self.back_off(turn),
+                false => self.begin_attempt(turn),
+            };
         };
         let partition = turn.map().locate(key).partition;
         let body = PartitionRequest::Lock(Lock {

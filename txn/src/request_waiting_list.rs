@@ -5,7 +5,7 @@
 //! that asked by it, and whatever arrives under an unknown number is too late and means nothing.
 //!
 //! Invariants:
-//! - a number is given out once in the life of a gateway;
+//! - a number is given out once, over all starts of a gateway;
 //! - a number waits for exactly one job, and leaves the list with its answer or when it is cancelled;
 //! - a job has at most one timer.
 
@@ -21,6 +21,10 @@ use wire::message::{
     ClientReply, PartitionRequest, RecordState, RequestError, RequestNumber, Snapshot,
     TransactionName,
 };
+
+/// Numbers of one start of a gateway; the start stands above them, so that an answer to a question
+/// of an earlier start means nothing to this one.
+pub(crate) const START_SHIFT: u32 = 40;
 
 /// One piece of work of a gateway: a read, a commit, a recovery, ….
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -90,7 +94,7 @@ impl RequestWaitingList {
             config,
             orders: Vec::new(),
             working: BTreeMap::new(),
-            last_number: 0,
+            last_number: u64::from(config.start) << START_SHIFT,
             last_sequence: 0,
             waiting: BTreeMap::new(),
             timers: BTreeSet::new(),

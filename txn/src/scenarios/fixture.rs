@@ -14,6 +14,9 @@ use wire::message::{
     Snapshot, TransactionName, VersionedValue,
 };
 
+/// The scenario counts requests from 1.
+pub(super) const BEFORE_FIRST: u64 = 1 << crate::request_waiting_list::START_SHIFT;
+
 /// Microseconds since 1970 at the beginning of every scenario.
 pub(super) const BEGINNING: u64 = 1_790_000_000_000_000;
 
@@ -212,10 +215,10 @@ impl Scenario {
                 GatewayEffect::Ask {
                     number, partition, ..
                 } => {
-                    self.asked.insert(number.0, *partition);
+                    self.asked.insert(number.0 - BEFORE_FIRST, *partition);
                 }
                 GatewayEffect::Cancel { number } => {
-                    self.asked.remove(&number.0);
+                    self.asked.remove(&(number.0 - BEFORE_FIRST));
                 }
                 _ => {}
             }
@@ -246,7 +249,7 @@ impl Scenario {
         let partition = self.asked.remove(&number);
         let partition = partition.unwrap_or_else(|| panic!("request {number} is not out"));
         self.event(GatewayEvent::Reply {
-            number: RequestNumber(number),
+            number: RequestNumber(BEFORE_FIRST + number),
             partition,
             reply,
         })
@@ -263,7 +266,7 @@ impl Scenario {
     pub(super) fn unreachable(&mut self, number: u64) -> &mut Scenario {
         let partition = self.asked.remove(&number).expect("the request is out");
         self.event(GatewayEvent::Unreachable {
-            number: RequestNumber(number),
+            number: RequestNumber(BEFORE_FIRST + number),
             partition,
             waited: Duration::from_secs(10),
         })
@@ -280,7 +283,7 @@ impl Scenario {
     }
 
     pub(super) fn coordinator(&mut self, number: u64, state: CoordinatorState) -> &mut Scenario {
-        let number = RequestNumber(number);
+        let number = RequestNumber(BEFORE_FIRST + number);
         self.event(GatewayEvent::CoordinatorState { number, state })
     }
 

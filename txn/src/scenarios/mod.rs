@@ -7,6 +7,8 @@
 mod commits;
 mod contention;
 mod fixture;
+mod model_partition;
 mod reads;
 mod recoveries;
 mod render;
+mod simulation;

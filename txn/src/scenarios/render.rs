@@ -1,6 +1,6 @@
 //! Effects as lines.
 
-use super::fixture::BEGINNING;
+use super::fixture::{BEFORE_FIRST, BEGINNING};
 use crate::GatewayEffect;
 use clock::Timestamp;
 use wire::ids::Attempt;
@@ -17,7 +17,11 @@ pub(super) fn effect(effect: &GatewayEffect) -> String {
             partition,
             body,
             ..
-        } => format!("{} -> {partition} {}", number.0, request(body)),
+        } => format!(
+            "{} -> {partition} {}",
+            number.0 - BEFORE_FIRST,
+            request(body)
+        ),
         GatewayEffect::AskCoordinator {
             number,
             node,
@@ -25,7 +29,7 @@ pub(super) fn effect(effect: &GatewayEffect) -> String {
             attempt: a,
         } => format!(
             "{} -> {node} works on {} {}?",
-            number.0,
+            number.0 - BEFORE_FIRST,
             name.id.random,
             attempt(a)
         ),
@@ -43,7 +47,7 @@ pub(super) fn effect(effect: &GatewayEffect) -> String {
             reply(said),
             time(*depends_on)
         ),
-        GatewayEffect::Cancel { number } => format!("cancel {}", number.0),
+        GatewayEffect::Cancel { number } => format!("cancel {}", number.0 - BEFORE_FIRST),
     }
 }
 
