@@ -77,6 +77,9 @@ struct Tally {
     transactions: u64,
     additions: u64,
     over_several_partitions: u64,
+    /// Transactions that lost against others for so long that the library gave up. Nothing of them
+    /// was done, so they are run again.
+    run_again: u64,
 }
 
 fn main() -> Result<(), Failure> {
@@ -110,11 +113,12 @@ async fn run(
     let (tally, elapsed) = count_all(arguments, &connections, packages).await?;
     let seconds = elapsed.as_secs_f64();
     println!(
-        "{count} packages, {} transactions with {} additions in {seconds:.2} s: {:.0} transactions/s, {} over several partitions",
+        "{count} packages, {} transactions with {} additions in {seconds:.2} s: {:.0} transactions/s, {} over several partitions, {} run again",
         tally.transactions,
         tally.additions,
         tally.transactions as f64 / seconds,
-        tally.over_several_partitions
+        tally.over_several_partitions,
+        tally.run_again
     );
     let found = read_counts(client, &arguments.prefix).await?;
     match expected {
@@ -149,6 +153,7 @@ async fn count_all(
         all.transactions += tally.transactions;
         all.additions += tally.additions;
         all.over_several_partitions += tally.over_several_partitions;
+        all.run_again += tally.run_again;
     }
     Ok((all, started.elapsed()))
 }
@@ -165,9 +170,14 @@ async fn count_some(
         if names.is_empty() {
             continue;
         }
-        let additions = names.iter().map(|name| format!("{prefix}{name}"));
-        let transaction = additions.fold(client.transaction(), |t, key| t.add(key, 1));
-        let committed = transaction.commit().await?;
+        let committed = loop {
+            let additions = names.iter().map(|name| format!("{prefix}{name}"));
+            let transaction = additions.fold(client.transaction(), |t, key| t.add(key, 1));
+            match transaction.commit().await {
+                Err(wire::client::Error::RetriesExhausted { .. }) => tally.run_again += 1,
+                ended => break ended?,
+            }
+        };
         tally.transactions += 1;
         tally.additions += names.len() as u64;
         tally.over_several_partitions += u64::from(committed.partitions > 1);

@@ -9,13 +9,15 @@ use crate::text::bytes::shown;
 use bytes::Bytes;
 use clock::Timestamp;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::io;
+use tokio::task::JoinSet;
 use wire::client::{Client, Error, Transaction};
 use wire::ids::{KeyspaceId, TransactionId};
 use wire::keys::{Key, KeyRange};
 use wire::message::{
-    AbortReason, Committed, Guard, MapAnswer, NodeStatus, Operation, OperationKind, OutcomeAnswer,
-    Row, TransactionName, VersionedValue,
+    AbortReason, Committed, Guard, MapAnswer, MemberAddress, NodeStatus, Operation, OperationKind,
+    OutcomeAnswer, Row, TransactionName, VersionedValue,
 };
 
 /// A connection and what goes with it.
@@ -333,10 +335,22 @@ impl Session {
         Ok(self.client.map().await?)
     }
 
-    /// What one node says of itself, or why it does not answer.
-    pub(crate) async fn status_of(&self, address: &str) -> Result<NodeStatus, String> {
-        let status = self.client.status_of(address).await;
-        status.map_err(|error| error.to_string())
+    /// What each node says of itself, or why it does not answer. All are asked at once.
+    pub(crate) async fn statuses(
+        &self,
+        nodes: &[MemberAddress],
+    ) -> Result<Vec<Result<NodeStatus, String>>, Failure> {
+        let mut asked = JoinSet::new();
+        for (number, node) in nodes.iter().enumerate() {
+            let (client, address) = (self.client.clone(), node.address.clone());
+            asked.spawn(async move { (number, client.status_of(&address).await) });
+        }
+        let mut answers = BTreeMap::new();
+        while let Some(answered) = asked.join_next().await {
+            let (number, status) = answered.map_err(Failure::error)?;
+            answers.insert(number, status.map_err(|error| error.to_string()));
+        }
+        Ok(answers.into_values().collect())
     }
 
     /// Makes a keyspace.

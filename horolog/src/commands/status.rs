@@ -34,14 +34,11 @@ pub(crate) struct Answer {
 impl Status {
     pub(crate) async fn run(self, session: &mut Session) -> Result<(), Failure> {
         let map = session.map().await?;
-        let mut answers = Vec::new();
-        for member in &map.nodes {
-            let status = session.status_of(&member.address).await;
-            answers.push(Answer {
-                member: member.clone(),
-                status,
-            });
-        }
+        let statuses = session.statuses(&map.nodes).await?;
+        let members = map.nodes.iter().cloned().zip(statuses);
+        let answers: Vec<Answer> = members
+            .map(|(member, status)| Answer { member, status })
+            .collect();
         session
             .output
             .print(|| text(&map, &answers), || json(&map, &answers))?;
@@ -75,7 +72,7 @@ fn text(map: &MapAnswer, answers: &[Answer]) -> String {
         "REPLICAS",
         "LOG",
     ];
-    parts.push(table(&header, &rows));
+    parts.push(table(&header, &rows) + &silences(answers));
     let rows: Vec<Vec<String>> = map
         .partitions
         .iter()
@@ -106,13 +103,22 @@ fn text(map: &MapAnswer, answers: &[Answer]) -> String {
     parts.join("\n").trim_end().to_owned()
 }
 
+/// A line for every node that does not answer.
+fn silences(answers: &[Answer]) -> String {
+    let silent = answers.iter().filter_map(|answer| {
+        let why = answer.status.as_ref().err()?;
+        Some(format!("{}: {why}\n", answer.member.node))
+    });
+    silent.collect()
+}
+
 fn node_row(answer: &Answer) -> Vec<String> {
     let mut row = vec![
         answer.member.node.to_string(),
         answer.member.address.clone(),
     ];
     match &answer.status {
-        Err(why) => row.push(format!("does not answer: {why}")),
+        Err(_) => row.push("no answer".to_owned()),
         Ok(status) => {
             let leads = status.replicas.iter().filter(|r| leads(r)).count();
             let bound = status.clock_bound_us;

@@ -3,6 +3,7 @@
 use crate::failure::Failure;
 use crate::operations::{Statement, parse_statement};
 use crate::session::Session;
+use crate::text::bytes::Text;
 use clap::Args;
 use std::io::Read;
 
@@ -47,10 +48,20 @@ impl Txn {
         }
         for (number, argument) in (1..).zip(&self.statements) {
             let place = || format!("statement {number} ('{argument}')");
-            statements.extend(read_statement(argument, place)?);
+            let line = unquoted(argument).map_err(|why| Failure::usage(why).at(place()))?;
+            statements.extend(read_statement(&line, place)?);
         }
         session.one_shot(statements).await
     }
+}
+
+/// In the shell double quotes stay around a word; no statement begins with one, so they go here.
+fn unquoted(argument: &str) -> Result<String, String> {
+    if !argument.starts_with('"') {
+        return Ok(argument.to_owned());
+    }
+    let text = Text::parse(argument.as_bytes()).map_err(|error| error.to_string())?;
+    String::from_utf8(text.0.into()).map_err(|error| error.to_string())
 }
 
 fn read_statement(line: &str, place: impl Fn() -> String) -> Result<Option<Statement>, Failure> {
@@ -66,5 +77,30 @@ fn read_file(file: &str) -> Result<String, Failure> {
     match read {
         Ok(_) => Ok(text),
         Err(error) => Err(Failure::error(format!("cannot read {file}: {error}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statements_may_stand_in_either_quotes() {
+        assert_eq!(unquoted("add a 1").unwrap(), "add a 1");
+        let escaped = r#""put \"a b\" 1""#;
+        assert_eq!(unquoted(escaped).unwrap(), r#"put "a b" 1"#);
+        assert!(unquoted("\"add a 1").is_err());
+        assert!(unquoted(r#""\xff""#).is_err());
+    }
+
+    #[test]
+    fn a_wrong_statement_is_named_with_its_place() {
+        let place = || "t.txt, line 3".to_owned();
+        let failure = read_statement("set a 1", place).unwrap_err();
+        let message = failure.to_string();
+        assert!(message.starts_with("t.txt, line 3: 'set'"), "{message}");
+        assert!(read_statement("# nothing", place).unwrap().is_none());
+        let missing = read_file("/nowhere/at/all").unwrap_err().to_string();
+        assert!(missing.contains("/nowhere/at/all"), "{missing}");
     }
 }
