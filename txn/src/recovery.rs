@@ -12,7 +12,7 @@
 //!                  |      aborted, closed, committed
 //!                  |           v
 //!                  |      resolve
-//!                  +-- a participant has ended it: the record must say so
+//!                  +-- a participant has committed it: the record must say so
 //! ```
 //!
 //! Invariants:
@@ -329,11 +329,13 @@ impl Recovery {
                 }
                 self.change_record(turn, RecordChange::Commit { at: c })
             }
-            Checked::Refused => {
+            // An ended marker refuses every attempt up to its number. It may be that of another
+            // coordinator's attempt of the same number, so the record need not know of it.
+            Checked::Refused | Checked::Ended(Decision::Aborted) => {
                 self.cancel_checks(turn);
                 self.abort(turn, staged.attempt)
             }
-            Checked::Ended(_) => self.begin_again(turn),
+            Checked::Ended(Decision::Committed(_)) => self.begin_again(turn),
         }
     }
 

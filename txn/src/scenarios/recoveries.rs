@@ -92,6 +92,20 @@ fn what_is_not_prepared_everywhere_is_recovered_to_aborted() {
 }
 
 #[test]
+fn what_another_attempt_of_its_number_ended_can_never_be_prepared() {
+    let mut s = pushed();
+    let n = attempt(1, 2, 1);
+    s.reply(2, record(staging(n, Timestamp::MAX), false))
+        .lines_pass();
+    // Left by attempt 1 of another coordinator: the record still says staging.
+    s.reply(4, checked(Checked::Ended(Decision::Aborted)))
+        .expect([
+            "cancel 3",
+            "5 -> p2 record staging #1@n2.1 unbounded => aborted #1@n2.1",
+        ]);
+}
+
+#[test]
 fn without_a_record_the_attempt_is_aborted_where_it_was_met() {
     let mut s = pushed();
     s.reply(2, record(RecordState::Missing, false))
