@@ -38,6 +38,7 @@ impl Replica {
             self.hold_back(changes);
         }
         self.hand_to_store(out);
+        self.maybe_discard(out);
         self.on_settled(cx, released, out);
     }
 
@@ -106,6 +107,7 @@ impl Replica {
             StoreReport::Persisted { position, .. } => {
                 if position.index > self.persisted.index {
                     self.persisted = position;
+                    self.stored = self.stored.max(position.index);
                 }
                 self.maybe_discard(out);
             }

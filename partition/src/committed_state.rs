@@ -161,9 +161,15 @@ impl CommittedState {
     fn read_row(&mut self, row: MetaRow) {
         match row {
             MetaRow::Marker(id, marker) => {
-                if let MarkerState::Prepared(share) = &marker.state {
-                    self.locks.insert(&marker.name, share);
-                    self.highest = self.highest.max(share.at);
+                match &marker.state {
+                    MarkerState::Prepared(share) => {
+                        self.locks.insert(&marker.name, share);
+                        self.highest = self.highest.max(share.at);
+                    }
+                    MarkerState::Ended(_, Decision::Committed(at)) => {
+                        self.highest = self.highest.max(*at);
+                    }
+                    MarkerState::Ended(_, Decision::Aborted) | MarkerState::Refused(_) => {}
                 }
                 self.expiries.insert((marker.name.expires, id));
                 self.markers.insert(id, marker);

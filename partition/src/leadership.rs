@@ -119,6 +119,21 @@ impl Leadership {
             || self.proposed.len() >= UNDER_WAY_MAX
     }
 
+    /// Takes locks in memory from transactions for which an older one has waited for some time, and
+    /// tells on which keys (wound-wait, R11): locks of transactions that wait for each other end so.
+    pub(crate) fn wound_younger(&mut self, now: Duration, after: Duration) -> Vec<Key> {
+        let mut wounded = Vec::new();
+        for (key, age) in self.waiting.oldest_writers(now, after) {
+            if let Some((holder, holder_age)) = self.unreplicated.holder_with_age(&key)
+                && age < holder_age
+            {
+                self.unreplicated.release(&key, holder);
+                wounded.push(key);
+            }
+        }
+        wounded
+    }
+
     /// Everybody who waits for an answer.
     pub(crate) fn into_askers(mut self) -> Vec<Asker> {
         let mut askers = Vec::new();

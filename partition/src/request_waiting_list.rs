@@ -247,6 +247,23 @@ impl RequestWaitingList {
         pushes
     }
 
+    /// For each key the oldest writer that waits for its lock, if it has waited for so long.
+    pub(crate) fn oldest_writers(
+        &self,
+        now: Duration,
+        after: Duration,
+    ) -> Vec<(Key, TransactionId)> {
+        let oldest = self.keys.iter().filter_map(|(key, queue)| {
+            let writers = queue.waiters.iter();
+            let (age, ticket) = writers
+                .filter_map(|(age, ticket)| Some((age.as_ref()?, ticket)))
+                .next()?;
+            let since = self.by_ticket.get(ticket)?.waiter.locked_since?;
+            (now >= since + after).then(|| (key.clone(), *age))
+        });
+        oldest.collect()
+    }
+
     fn must_take(&mut self, ticket: u64) -> Waiter {
         let taken = self.take(ticket);
         taken.expect("an index names only requests that wait").0

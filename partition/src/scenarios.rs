@@ -4,6 +4,9 @@ mod harness;
 
 mod abandoned;
 mod contention;
+mod histories;
+#[cfg(feature = "mutants")]
+mod mutants;
 mod one_partition;
 mod reading;
 mod replication;

@@ -200,7 +200,6 @@ impl Replica {
         for id in released.ids {
             self.wake_transaction(cx, id, out);
         }
-        self.maybe_discard(out);
     }
 
     /// Begins anew every request that `take` gives.
@@ -350,6 +349,8 @@ impl Replica {
         };
         let untouched = leadership.unreplicated.expire(now);
         leadership.released.extend(untouched);
+        let wounded = leadership.wound_younger(now, self.timing.push_after);
+        leadership.released.extend(wounded);
         self.wake_released(cx, out);
         self.on_overdue(cx, out);
         self.push_holders(now, out);

@@ -18,6 +18,7 @@ pub(crate) const UNTOUCHED_MAX: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 struct Held {
     id: TransactionId,
+    age: TransactionId,
     touched: Duration,
 }
 
@@ -34,8 +35,13 @@ impl UnreplicatedLocks {
         self.by_key.get(key).map(|held| held.id)
     }
 
+    /// Who holds a key, and its age.
+    pub(crate) fn holder_with_age(&self, key: &Key) -> Option<(TransactionId, TransactionId)> {
+        self.by_key.get(key).map(|held| (held.id, held.age))
+    }
+
     /// Takes a lock that nobody else holds; touches all locks of the same transaction.
-    pub(crate) fn take(&mut self, key: &Key, id: TransactionId, now: Duration) {
+    pub(crate) fn take(&mut self, key: &Key, id: TransactionId, age: TransactionId, now: Duration) {
         match self.by_key.get(key) {
             Some(held) => assert_eq!(
                 held.id, id,
@@ -43,7 +49,11 @@ impl UnreplicatedLocks {
                 held.id
             ),
             None => {
-                let held = Held { id, touched: now };
+                let held = Held {
+                    id,
+                    age,
+                    touched: now,
+                };
                 self.by_key.insert(key.clone(), held);
                 self.by_id.entry(id).or_default().push(key.clone());
             }
@@ -103,8 +113,8 @@ mod tests {
     #[test]
     fn a_lock_ends_when_nobody_touches_its_transaction() {
         let mut locks = UnreplicatedLocks::default();
-        locks.take(&key("a"), id(1), Duration::ZERO);
-        locks.take(&key("b"), id(1), Duration::from_secs(3));
+        locks.take(&key("a"), id(1), id(1), Duration::ZERO);
+        locks.take(&key("b"), id(1), id(1), Duration::from_secs(3));
         assert_eq!(locks.expire(Duration::from_secs(7)), vec![]);
         let gone = locks.expire(Duration::from_secs(8));
         assert_eq!(gone, vec![key("a"), key("b")]);
@@ -114,7 +124,7 @@ mod tests {
     #[test]
     fn only_the_holder_gives_a_lock_back() {
         let mut locks = UnreplicatedLocks::default();
-        locks.take(&key("a"), id(1), Duration::ZERO);
+        locks.take(&key("a"), id(1), id(1), Duration::ZERO);
         assert!(!locks.release(&key("a"), id(2)));
         assert_eq!(locks.release_all(id(1)), vec![key("a")]);
         assert_eq!(locks.holder(&key("a")), None);

@@ -15,7 +15,7 @@ impl Evaluator<'_> {
         self.check_unlocked(&lock.key, lock.id)?;
         // Held from now on, so that nobody takes it while the store or an entry is waited for.
         self.unreplicated
-            .take(&lock.key, lock.id, self.now.monotonic);
+            .take(&lock.key, lock.id, lock.age, self.now.monotonic);
         let newest = self.newest(&lock.key);
         self.check_answered()?;
         let newest = newest.expect("what is not known is asked of the store");

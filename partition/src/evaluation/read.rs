@@ -17,6 +17,10 @@ use wire::message::{PartitionReply, Read, ReadAnswer, ReadRequest, ReadResult, R
 /// How often the store is asked for more of one scan, because what it gave was deleted, before a part
 /// of the range is left to the asker.
 const SCAN_PIECES_MAX: usize = 8;
+/// The most rows that one answer to a scan has, whatever its limit.
+const SCAN_ROWS_MAX: u32 = 16 * 1024;
+/// The most bytes of keys and values in one answer to a scan, but for the row that crosses it.
+const SCAN_BYTES_MAX: u32 = 4 << 20;
 
 impl Evaluator<'_> {
     pub(super) fn read(&mut self, read: &Read) -> Evaluated<Verdict> {
@@ -92,7 +96,11 @@ impl Evaluator<'_> {
         at: Timestamp,
         reader: Option<TransactionId>,
     ) -> Evaluated<(ReadResult, Timestamp)> {
-        let mut page = Page::new(reverse, limit, bytes_max);
+        let mut page = Page::new(
+            reverse,
+            limit.min(SCAN_ROWS_MAX),
+            bytes_max.min(SCAN_BYTES_MAX),
+        );
         let mut rest = (!range.is_empty()).then(|| range.clone());
         for _ in 0..SCAN_PIECES_MAX {
             let Some(piece) = rest.clone().filter(|_| !page.is_full()) else {

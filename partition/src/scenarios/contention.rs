@@ -198,3 +198,27 @@ fn what_was_read_under_a_lock_is_not_overwritten_below() {
         committed(at(8).next(), vec![None])
     );
 }
+
+#[test]
+fn an_older_one_takes_a_lock_for_update_from_a_younger_after_a_while() {
+    let mut world = World::serving();
+    world.answer(lock(5, at(1)));
+    let younger = world.ask(lock(7, at(1)));
+    let older = world.ask(lock(3, at(1)));
+    world.pass(99);
+    world.settle();
+    assert_eq!(world.take_replies(), vec![]);
+    world.pass(1);
+    world.settle();
+    let free = locked(None, Timestamp::ZERO);
+    assert_eq!(world.take_replies(), vec![(older, free.clone())]);
+    // The one that lost it finds it taken; the youngest still waits behind the oldest.
+    world.pass(1_000);
+    assert_eq!(world.take_replies(), vec![]);
+    let given = world.ask(unlock(id(3)));
+    world.settle();
+    assert_eq!(
+        world.take_replies(),
+        vec![(given, PartitionReply::Unlocked), (younger, free)]
+    );
+}

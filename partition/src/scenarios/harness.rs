@@ -73,7 +73,16 @@ impl World {
         let store = MemoryStore::new();
         let now = now_at(START_MS);
         World {
-            replica: open(&store, &members, Term(0), None, vec![], &now),
+            replica: open(
+                &store,
+                &members,
+                Term(0),
+                None,
+                vec![],
+                &now,
+                #[cfg(feature = "mutants")]
+                None,
+            ),
             store,
             now,
             log: vec![],
@@ -100,7 +109,17 @@ impl World {
             self.voted_for,
             self.log.clone(),
             &self.now,
+            #[cfg(feature = "mutants")]
+            self.replica.mutant,
         );
+    }
+
+    /// Serves, and does not keep a rule from now on.
+    #[cfg(feature = "mutants")]
+    pub(super) fn without(mutant: crate::Mutant) -> World {
+        let mut world = World::serving();
+        world.replica.mutant = Some(mutant);
+        world
     }
 
     pub(super) fn step(&mut self, event: ReplicaEvent) {
@@ -134,6 +153,19 @@ impl World {
                 other => self.said.push(other),
             }
         }
+    }
+
+    /// Elects a replica of its own anew, when its node had promised up to `promised`.
+    pub(super) fn elect(&mut self, promised: Timestamp) {
+        let now = self.now;
+        let cx = ReplicaContext {
+            now: &now,
+            promised,
+        };
+        let mut out = vec![];
+        self.replica.tick(&cx, &mut out);
+        self.keep(out);
+        self.sync();
     }
 
     /// Time passes.
@@ -274,13 +306,14 @@ fn open(
     voted_for: Option<NodeId>,
     entries: Vec<Entry>,
     now: &Now,
+    #[cfg(feature = "mutants")] mutant: Option<crate::Mutant>,
 ) -> Replica {
     let config = ReplicaConfig {
         me: ME,
         timing: ReplicaTiming::default(),
         seed: 1,
         #[cfg(feature = "mutants")]
-        mutant: None,
+        mutant,
     };
     let recovered = RecoveredReplica {
         incarnation: 1,
