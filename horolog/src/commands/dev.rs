@@ -111,9 +111,12 @@ async fn serve(
 
 fn announce(cluster: &LocalCluster, clock_bound: Duration) {
     let addresses = cluster.addresses();
+    let nodes = match addresses.len() {
+        1 => "one node".to_owned(),
+        many => format!("{many} nodes"),
+    };
     println!(
-        "{} nodes in one process, clock bound ±{} (they share this machine's clock)",
-        addresses.len(),
+        "{nodes} in one process, clock bound ±{} (all share this machine's clock)",
         micros(clock_bound.as_micros() as u64)
     );
     for (number, address) in (1..).zip(&addresses) {
