@@ -28,7 +28,10 @@ impl Evaluator<'_> {
                 );
                 false
             }
-            (Some((MarkerState::Prepared(_), at)), Decision::Aborted) => at <= number,
+            // The same number of another coordinator may be alive: only one of the two can be staged.
+            (Some((MarkerState::Prepared(share), at)), Decision::Aborted) => {
+                share.attempt == resolve.attempt || at < number
+            }
             (Some((MarkerState::Refused(_), at)), Decision::Aborted) => at < number,
             (Some((MarkerState::Ended(_, Decision::Aborted), at)), Decision::Aborted) => {
                 at < number

@@ -1,7 +1,13 @@
-//! Each rule that is switched off is noticed by a random history.
+//! Each rule that is switched off is noticed: by a random history, or by the scenario of its rule.
 
+use super::harness::*;
 use super::histories::caught;
+use super::replication::elected;
 use crate::Mutant;
+use crate::fixtures::attempt;
+use clock::Timestamp;
+use wire::ids::NodeId;
+use wire::message::{Decision, PartitionReply, PartitionRequest};
 
 #[test]
 fn random_histories_notice_mutants() {
@@ -14,4 +20,26 @@ fn random_histories_notice_mutants() {
         let seed = caught(mutant, 400);
         assert!(seed.is_some(), "nothing notices {mutant:?}");
     }
+}
+
+#[test]
+fn without_an_ended_marker_a_late_prepare_locks_again() {
+    let mut world = World::without(Mutant::NoEndedMarker);
+    let share = || PartitionRequest::Prepare(prepare(1, at(2), vec![put("b", "x")]));
+    world.answer(share());
+    let ended = world.answer(resolve(1, attempt(1), Decision::Aborted));
+    assert_eq!(ended, PartitionReply::Done);
+    assert_eq!(world.answer(share()), prepared(at(2), attempt(1)));
+}
+
+#[test]
+fn without_waiting_for_the_own_entry_a_new_leader_answers_at_once() {
+    let mut world = elected(Timestamp::ZERO);
+    world.replica.mutant = Some(Mutant::ServesBeforeOwnEntry);
+    world.promise_by(NodeId(1), START_MS + 1_400);
+    world.promise_by(NodeId(2), START_MS + 1_400);
+    let number = world.ask(get(at(1), "b"));
+    world.work();
+    let answer = (number, value(None, Timestamp::ZERO));
+    assert_eq!(world.take_replies(), vec![answer]);
 }

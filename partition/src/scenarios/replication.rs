@@ -13,7 +13,7 @@ fn three() -> World {
 
 /// Elected in term 1 by node 2, which had acknowledged a promise up to `promised`; its first entry is
 /// logged.
-fn elected(promised: Timestamp) -> World {
+pub(super) fn elected(promised: Timestamp) -> World {
     let mut world = three();
     world.pass(1_000);
     let said = world.take_said();

@@ -400,3 +400,15 @@ fn ones_own_prepared_locks_do_not_block() {
     world.settle();
     assert_eq!(world.take_replies(), vec![]);
 }
+
+#[test]
+fn the_end_of_another_coordinators_attempt_of_the_same_number_leaves_a_share_alone() {
+    let mut world = World::serving();
+    ask_prepare(&mut world, prepare(1, at(2), vec![put("b", "x")]));
+    let last = world.last();
+    let other = resolve(1, attempt_of(1, 2), Decision::Aborted);
+    assert_eq!(world.answer(other), PartitionReply::Done);
+    assert_eq!(world.last(), last);
+    let checked = world.answer(check(1, attempt(1), &["b"]));
+    assert_eq!(checked, PartitionReply::Checked(Checked::Prepared(at(2))));
+}
