@@ -67,10 +67,31 @@ impl VersionModel {
         Some((place, &versions[place]))
     }
 
-    /// The live keys of a range at a timestamp, ascending.
-    pub fn live(&self, range: &KeyRange, at: Timestamp) -> Vec<(&Key, &ModelVersion)> {
+    /// What a transaction reads of a key at its snapshot: the newest version at or below it that is not
+    /// its own. A commit timestamp can equal the snapshot, and nobody reads his own write there.
+    pub fn read_by(
+        &self,
+        reader: TransactionIndex,
+        key: &Key,
+        snapshot: Timestamp,
+    ) -> Option<(usize, &ModelVersion)> {
+        let (place, version) = self.at(key, snapshot)?;
+        if version.writer != reader {
+            return Some((place, version));
+        }
+        let place = place.checked_sub(1)?;
+        Some((place, &self.versions(key)[place]))
+    }
+
+    /// The live keys of a range that a transaction reads at its snapshot, ascending.
+    pub fn live(
+        &self,
+        reader: TransactionIndex,
+        range: &KeyRange,
+        snapshot: Timestamp,
+    ) -> Vec<(&Key, &ModelVersion)> {
         self.in_range(range)
-            .filter_map(|(key, _)| Some((key, self.at(key, at)?.1)))
+            .filter_map(|(key, _)| Some((key, self.read_by(reader, key, snapshot)?.1)))
             .filter(|(_, version)| version.value.is_some())
             .collect()
     }

@@ -41,7 +41,7 @@ fn check_observation(
 ) -> Result<(), Violation> {
     match observation {
         Observation::Get { key, found } => {
-            let expected = model.at(key, snapshot);
+            let expected = model.read_by(index, key, snapshot);
             if !is_same(model.versions(key), expected, found.as_ref()) {
                 return Err(differs(index, snapshot, key, found.as_ref(), expected));
             }
@@ -49,7 +49,7 @@ fn check_observation(
         }
         Observation::Scan { reverse, rows, .. } => {
             let covered = observation.covered();
-            let mut expected = model.live(&covered, snapshot);
+            let mut expected = model.live(index, &covered, snapshot);
             if *reverse {
                 expected.reverse();
             }
@@ -66,7 +66,7 @@ fn check_observation(
                 return Err(Violation::new(PROPERTY, &[index], why));
             }
             for row in rows {
-                let expected = model.at(&row.key, snapshot);
+                let expected = model.read_by(index, &row.key, snapshot);
                 if !is_same(model.versions(&row.key), expected, Some(&row.version)) {
                     return Err(differs(
                         index,

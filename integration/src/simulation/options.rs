@@ -92,8 +92,10 @@ pub struct WorldOptions {
     pub turn: DelayModel,
     /// How long a flush of the log takes.
     pub flush: DelayModel,
-    /// How long the store takes for a task.
+    /// How long the store takes for a task, one after another.
     pub store: DelayModel,
+    /// How long it is held up now and then by its own flushing.
+    pub store_stall: Duration,
     /// About how often what the store holds is persisted.
     pub persist_every: Duration,
     /// A segment of the log.
@@ -127,6 +129,7 @@ impl WorldOptions {
             turn: never,
             flush: never,
             store: never,
+            store_stall: Duration::ZERO,
             persist_every: ms(500),
             segment_bytes: 64 * 1024,
             clock_bound: Duration::ZERO,
@@ -171,7 +174,8 @@ impl WorldOptions {
             1 => delay(us(200), ms(3)),
             _ => delay(ms(1), ms(10)),
         };
-        options.store = delay(us(10), *pick(random, &[us(50), ms(2), ms(50)]));
+        options.store = delay(us(10), *pick(random, &[us(50), us(500), ms(2)]));
+        options.store_stall = ms(random.below(70));
         options.persist_every = ms(100 + random.below(3000));
         options.segment_bytes = *pick(random, &[4 << 10, 16 << 10, 128 << 10]);
         options.clock_bound = match random.below(5) {
@@ -248,9 +252,9 @@ impl Cast {
         let mut random = SplitMix64::new(seed ^ 0x0063_6173_7400);
         let random = &mut random;
         Cast {
-            clients: 12,
+            clients: 24,
             client_timing: ClientTiming {
-                think: (ms(50), *pick(random, &[ms(250), ms(400)])),
+                think: (ms(50), *pick(random, &[ms(300), ms(600)])),
                 timeout: ms(400 + random.below(1500)),
                 retry: ms(50 + random.below(100)),
                 sends_max: 1 + random.below(4) as u32,
@@ -259,7 +263,7 @@ impl Cast {
             },
             workloads: draw_workloads(random, wanted.mixture, letters),
             faults: draw_faults(random, wanted.mixture),
-            fault_every: ms(500 + random.below(1000)),
+            fault_every: ms(1200 + random.below(1800)),
         }
     }
 }
@@ -269,10 +273,10 @@ fn draw_workloads(
     mixture: Mixture,
     letters: Letters,
 ) -> Vec<Box<dyn Workload>> {
-    let few = mixture == Mixture::Contention || random.chance(1, 2);
+    let few = mixture == Mixture::Contention || random.chance(1, 8);
     let keys = |random: &mut SplitMix64, most: u64| match few {
         true => 2 + random.below(3),
-        false => 3 + random.below(most),
+        false => 4 + random.below(2 * most),
     };
     let mut all: Vec<Box<dyn Workload>> = vec![
         Box::new(Bank::new(letters, keys(random, 20))),

@@ -355,6 +355,9 @@ impl World {
             Happening::Flushed { seat, boot } => self.flushed(seat, boot),
             Happening::StoreReport { seat, boot, report } => {
                 if self.lives(seat, boot) {
+                    let now = self.now();
+                    self.trace
+                        .line(now, || format!("store of {seat} says {report:?}"));
                     self.give(seat, Event::Store(report));
                 }
             }

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 /// The invariants of a node are checked every so many turns: each check walks all its replicas.
 const INVARIANTS_EVERY: u64 = 64;
+/// One task of the store in so many is held up by the store's own flushing.
+const STORE_STALL_ONE_IN: u64 = 200;
 
 impl World {
     pub(super) fn start(&mut self, seat: Seat) {
@@ -176,10 +178,15 @@ impl World {
 
     fn store_task(&mut self, seat: Seat, boot: u32, task: StoreTask) {
         let now = self.now();
-        let takes = self.options.store.draw(&mut self.random);
+        let mut takes = self.options.store.draw(&mut self.random);
+        if self.random.chance(1, STORE_STALL_ONE_IN) {
+            takes += self.options.store_stall;
+        }
         let machine = &mut self.machines[seat];
         let at = now.max(machine.store_free_at) + takes;
         machine.store_free_at = at;
+        self.trace
+            .line(now, || format!("store of {seat}: {task:?}"));
         match machine.do_store_task(task) {
             Ok(report) => self
                 .heap

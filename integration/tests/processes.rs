@@ -1,0 +1,26 @@
+//! The program as its users have it: real processes, real sockets, real files, real kills.
+//!
+//! Each test is a story. The stories run one after the other, because each of them wants both the
+//! machine's cores and a fair clock:
+//! - [`processes::first_steps`]: three nodes, every command, each node as the entry;
+//! - [`processes::transfers_under_kills`]: no money is made or lost while nodes are killed;
+//! - [`processes::acknowledged_writes`]: what was acknowledged survives the death of all nodes at once;
+//! - [`processes::packages`]: real records go in and come out, and hot counters are exact;
+//! - [`processes::wrong_input`]: mistakes are refused with the remedy;
+//! - [`processes::local_cluster`]: `dev` keeps its data, and is there at once.
+//!
+//! What a real process cannot be made to suffer (unsynced writes lost, torn sectors, clocks that lie)
+//! the simulation does.
+//!
+//! `HOROLOG_E2E_SECONDS` and `HOROLOG_E2E_CLIENTS` make the transfers run longer, and with more clients.
+
+mod processes {
+    mod io;
+
+    mod acknowledged_writes;
+    mod first_steps;
+    mod local_cluster;
+    mod packages;
+    mod transfers_under_kills;
+    mod wrong_input;
+}
