@@ -500,6 +500,11 @@ impl Node {
                 };
                 self.work.push_back(Work::Gateway(event));
             }
+            PeerMessage::Cancel { number, partition } => {
+                let from = Asker { node: from, number };
+                let event = ReplicaEvent::Cancel { from };
+                self.work.push_back(Work::Replica(partition, event));
+            }
             PeerMessage::CoordinatorState { number, state } => {
                 if let Some(number) = self.questions.on_answer(from, number) {
                     let event = GatewayEvent::CoordinatorState { number, state };
@@ -554,11 +559,7 @@ impl Node {
                 } => {
                     self.ask_partition(now, number, partition, body, deadline);
                 }
-                GatewayEffect::Cancel { number } => {
-                    if let Some(membership) = &mut self.membership {
-                        membership.channel.cancel(number);
-                    }
-                }
+                GatewayEffect::Cancel { number } => self.cancel_ask(number),
                 GatewayEffect::AskCoordinator {
                     number,
                     node,

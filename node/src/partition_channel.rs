@@ -28,6 +28,22 @@ pub(crate) struct Send {
     pub(crate) body: PartitionRequest,
 }
 
+/// A request that was sent and whose answer is no longer wanted.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Cancelled {
+    pub(crate) to: NodeId,
+    pub(crate) number: RequestNumber,
+    pub(crate) partition: PartitionId,
+}
+
+/// What a tick brings about.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Due {
+    pub(crate) ended: Vec<Ended>,
+    pub(crate) sends: Vec<Send>,
+    pub(crate) cancelled: Vec<Cancelled>,
+}
+
 /// How a request ended.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Ended {
@@ -130,11 +146,18 @@ impl PartitionChannel {
         self.try_send(at, number)
     }
 
-    /// The answer is no longer wanted.
-    pub(crate) fn cancel(&mut self, asked_as: RequestNumber) {
-        if let Some(number) = self.by_asked_as.remove(&asked_as) {
-            self.outstanding.remove(&number);
-        }
+    /// The answer is no longer wanted. Who was asked last, and under which number, so that it need not
+    /// keep the request.
+    pub(crate) fn cancel(&mut self, asked_as: RequestNumber) -> Option<Cancelled> {
+        let number = self.by_asked_as.remove(&asked_as)?;
+        let request = self.outstanding.remove(&number)?;
+        let (to, _) = request.sent?;
+        let partition = request.partition;
+        Some(Cancelled {
+            to,
+            number,
+            partition,
+        })
     }
 
     /// A leader, or a node that was taken for one, answered.
@@ -228,9 +251,8 @@ impl PartitionChannel {
     }
 
     /// Sends again what is due, and gives up what has reached its deadline.
-    pub(crate) fn tick(&mut self, at: &Whereabouts<'_>) -> (Vec<Ended>, Vec<Send>) {
-        let mut ended = Vec::new();
-        let mut sends = Vec::new();
+    pub(crate) fn tick(&mut self, at: &Whereabouts<'_>) -> Due {
+        let mut due = Due::default();
         let numbers: Vec<RequestNumber> = self.outstanding.keys().copied().collect();
         for number in numbers {
             let Some(request) = self.outstanding.get_mut(&number) else {
@@ -239,9 +261,8 @@ impl PartitionChannel {
             if at.now >= request.deadline {
                 let waited = at.now.saturating_sub(request.asked_at);
                 let (asked_as, partition) = (request.asked_as, request.partition);
-                self.outstanding.remove(&number);
-                self.by_asked_as.remove(&asked_as);
-                ended.push(Ended::Unreachable {
+                due.cancelled.extend(self.cancel(asked_as));
+                due.ended.push(Ended::Unreachable {
                     number: asked_as,
                     partition,
                     waited,
@@ -262,9 +283,9 @@ impl PartitionChannel {
                     }
                 }
             }
-            sends.extend(self.try_send(at, number));
+            due.sends.extend(self.try_send(at, number));
         }
-        (ended, sends)
+        due
     }
 
     #[cfg(test)]
@@ -458,7 +479,7 @@ mod tests {
         world.at(5, |at| channel.on_peer_down(at, NodeId(2)));
         world.down.push(NodeId(2));
         world.leader = Some(NodeId(1));
-        let (_, sends) = world.at(50, |at| channel.tick(at));
+        let Due { sends, .. } = world.at(50, |at| channel.tick(at));
         assert_eq!(sends.len(), 1);
         assert_eq!(sends[0].to, NodeId(1));
         assert!(is_resent(&sends[0]));
@@ -487,7 +508,7 @@ mod tests {
         let deadline = Duration::from_secs(5);
         let sent = world.at(0, |at| channel.ask(at, ASKED, P, commit(), deadline));
         assert_eq!(sent, None);
-        let (ended, sends) = world.at(5_000, |at| channel.tick(at));
+        let Due { ended, sends, .. } = world.at(5_000, |at| channel.tick(at));
         assert_eq!(sends, []);
         let waited = Duration::from_secs(5);
         assert_eq!(
@@ -498,21 +519,15 @@ mod tests {
                 waited
             }]
         );
-        assert_eq!(
-            world.at(6_000, |at| channel.tick(at)),
-            (Vec::new(), Vec::new())
-        );
+        assert_eq!(world.at(6_000, |at| channel.tick(at)), Due::default());
     }
 
     #[test]
     fn silence_is_followed_by_another_copy() {
         let (world, mut channel) = (world(), PartitionChannel::new(1, Duration::from_secs(1)));
         ask(&mut channel, &world);
-        assert_eq!(
-            world.at(999, |at| channel.tick(at)),
-            (Vec::new(), Vec::new())
-        );
-        let (_, sends) = world.at(1_000, |at| channel.tick(at));
+        assert_eq!(world.at(999, |at| channel.tick(at)), Due::default());
+        let Due { sends, .. } = world.at(1_000, |at| channel.tick(at));
         assert_eq!(sends.len(), 1);
         assert!(is_resent(&sends[0]));
     }
@@ -521,7 +536,14 @@ mod tests {
     fn a_cancelled_request_is_forgotten() {
         let (world, mut channel) = (world(), PartitionChannel::new(1, Duration::from_secs(1)));
         let sent = ask(&mut channel, &world);
-        channel.cancel(ASKED);
+        let number = sent.number;
+        let cancelled = Cancelled {
+            to: NodeId(2),
+            number,
+            partition: P,
+        };
+        assert_eq!(channel.cancel(ASKED), Some(cancelled));
+        assert_eq!(channel.cancel(ASKED), None);
         let after = world.at(1, |at| {
             channel.on_reply(at, NodeId(2), sent.number, refused(true))
         });

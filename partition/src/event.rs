@@ -31,6 +31,11 @@ pub enum ReplicaEvent {
         /// What is asked.
         request: PartitionRequest,
     },
+    /// Whoever asked wants no answer any more: if the request still waits, it is dropped.
+    Cancel {
+        /// Who asked.
+        from: Asker,
+    },
     /// Another replica of the partition says something.
     Replication {
         /// Who.

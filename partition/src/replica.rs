@@ -177,6 +177,11 @@ impl Replica {
                 generation,
                 request,
             } => self.on_request(cx, from, generation, request, out),
+            ReplicaEvent::Cancel { from } => {
+                if let Some(leadership) = &mut self.leadership {
+                    leadership.waiting.cancel(from);
+                }
+            }
             ReplicaEvent::Replication { from, message } => {
                 let effects = &mut self.effects;
                 self.replication

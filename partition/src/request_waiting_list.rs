@@ -96,6 +96,7 @@ struct Queue {
 #[derive(Default, Debug)]
 pub(crate) struct RequestWaitingList {
     by_ticket: BTreeMap<u64, Waiting>,
+    by_asker: BTreeMap<Asker, u64>,
     serving: BTreeSet<u64>,
     promises: BTreeSet<(Timestamp, u64)>,
     entries: BTreeSet<(LogIndex, u64)>,
@@ -135,13 +136,33 @@ impl RequestWaitingList {
             reason,
             deadline,
         };
+        self.by_asker.insert(waiting.waiter.asker, ticket);
         let before = self.by_ticket.insert(ticket, waiting);
         assert!(before.is_none(), "request {ticket} waits twice");
+    }
+
+    /// Another copy of a request that waits already came in: one of them is enough. The later copy may
+    /// say that it was sent before. `false`: none waits.
+    pub(crate) fn replace(&mut self, asker: Asker, request: &PartitionRequest) -> bool {
+        let ticket = self.by_asker.get(&asker);
+        let Some(waiting) = ticket.and_then(|ticket| self.by_ticket.get_mut(ticket)) else {
+            return false;
+        };
+        waiting.waiter.request = request.clone();
+        true
+    }
+
+    /// Drops the request of an asker, if it waits.
+    pub(crate) fn cancel(&mut self, asker: Asker) {
+        if let Some(ticket) = self.by_asker.get(&asker).copied() {
+            self.take(ticket);
+        }
     }
 
     /// Takes one request out.
     pub(crate) fn take(&mut self, ticket: u64) -> Option<(Waiter, WaitFor)> {
         let waiting = self.by_ticket.remove(&ticket)?;
+        self.by_asker.remove(&waiting.waiter.asker);
         match &waiting.reason {
             WaitFor::Serving => drop(self.serving.remove(&ticket)),
             WaitFor::Promise(at) => drop(self.promises.remove(&(*at, ticket))),

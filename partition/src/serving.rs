@@ -31,6 +31,10 @@ impl Replica {
         if let Err(error) = self.check_admitted(generation, &request) {
             return reply(asker, PartitionReply::Error(error), out);
         }
+        let waiting = self.leadership.as_mut().map(|l| &mut l.waiting);
+        if waiting.is_some_and(|waiting| waiting.replace(asker, &request)) {
+            return;
+        }
         let waiter = Waiter {
             ticket: self.ticket(),
             asker,

@@ -86,6 +86,8 @@ pub(crate) enum Phase {
     Locking {
         keys: Vec<Key>,
         number: Option<RequestNumber>,
+        /// When the first of them was asked for.
+        asked_at: Duration,
     },
     /// The recovery of an attempt that another coordinator made.
     Recovering { attempt: Attempt, intent: Intent },
@@ -219,6 +221,9 @@ impl Coordinator {
             return self.commit_in_one_partition(turn, partition);
         }
         if let Some(flow) = self.close_gap_in_record(turn) {
+            return flow;
+        }
+        if let Some(flow) = self.queue_for_hot_keys(turn) {
             return flow;
         }
         self.attempts += 1;

@@ -18,6 +18,7 @@
 //! | `resolution` | participants end an attempt, the record goes | R7 |
 //! | `recovery` | abandoned transactions | R8 |
 //! | `outcome` | what became of a commit | R10 |
+//! | `hot_keys` | which keys to queue for at once | R11 |
 //! | `locking` | locks before the commit | R3, R11 |
 //! | `snapshot_read` | reads over partitions | R1, R2 |
 //! | `limits` | sizes, sense, maxima | |
@@ -28,6 +29,7 @@ mod abort;
 mod contract;
 mod coordinator;
 mod gateway;
+mod hot_keys;
 mod job;
 mod locking;
 mod one_partition;

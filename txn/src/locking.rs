@@ -11,6 +11,7 @@
 
 use crate::ClientTag;
 use crate::coordinator::{Coordinator, Failure, Phase};
+use crate::hot_keys::LONG_WAIT;
 use crate::plan;
 use crate::request_waiting_list::{Flow, Turn};
 use crate::snapshot_read::{Refused, refused};
@@ -253,11 +254,37 @@ impl Rollback {
 impl Coordinator {
     /// Before a further attempt: the locks on all that is written, in key order (R11).
     pub(crate) fn take_locks(&mut self, turn: &mut Turn) -> Flow {
-        let written: BTreeSet<&Key> = self.commit.operations.iter().map(|o| &o.key).collect();
-        // Descending: the next one is the last.
-        let keys = written.into_iter().rev().cloned().collect();
+        let written = self.written_keys().into_iter().cloned().collect();
+        self.lock_all(turn, written)
+    }
+
+    /// Before the first attempt: the locks on what is written and was fought over of late. What it
+    /// holds while it queues is then nothing but places in earlier queues.
+    pub(crate) fn queue_for_hot_keys(&mut self, turn: &mut Turn) -> Option<Flow> {
+        if self.has_locks {
+            return None;
+        }
+        let (hot, now) = (&turn.list.hot, turn.cx.now.monotonic);
+        let written = self.written_keys().into_iter();
+        let hot: BTreeSet<Key> = written
+            .filter(|key| hot.is_hot(key, now))
+            .cloned()
+            .collect();
+        (!hot.is_empty()).then(|| self.lock_all(turn, hot))
+    }
+
+    fn written_keys(&self) -> BTreeSet<&Key> {
+        self.commit.operations.iter().map(|o| &o.key).collect()
+    }
+
+    fn lock_all(&mut self, turn: &mut Turn, keys: BTreeSet<Key>) -> Flow {
         self.has_locks = true;
-        self.phase = Phase::Locking { keys, number: None };
+        self.phase = Phase::Locking {
+            // Descending: the next one is the last.
+            keys: keys.into_iter().rev().collect(),
+            number: None,
+            asked_at: turn.monotonic(),
+        };
         self.take_next_lock(turn)
     }
 
@@ -265,7 +292,12 @@ impl Coordinator {
         if self.has_expired(turn) {
             return self.expire(turn);
         }
-        let Phase::Locking { keys, number } = &mut self.phase else {
+        let Phase::Locking {
+            keys,
+            number,
+            asked_at,
+        } = &mut self.phase
+        else {
             return Flow::Waits;
         };
         let Some(key) = keys.last() else {
@@ -284,17 +316,27 @@ impl Coordinator {
             gateway: turn.me(),
         });
         *number = Some(turn.ask(partition, body, self.expires_at));
+        *asked_at = turn.monotonic();
         Flow::Waits
     }
 
     pub(crate) fn on_lock_reply(&mut self, turn: &mut Turn, reply: PartitionReply) -> Flow {
-        let Phase::Locking { keys, number } = &mut self.phase else {
+        let Phase::Locking {
+            keys,
+            number,
+            asked_at,
+        } = &mut self.phase
+        else {
             return Flow::Waits;
         };
         *number = None;
         match reply {
             PartitionReply::Locked(_) => {
-                keys.pop();
+                let now = turn.monotonic();
+                let locked = keys.pop();
+                if let Some(key) = locked.filter(|_| now >= *asked_at + LONG_WAIT) {
+                    turn.list.hot.note(key, now);
+                }
                 self.take_next_lock(turn)
             }
             PartitionReply::Error(error) => {

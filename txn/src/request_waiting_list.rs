@@ -9,6 +9,7 @@
 //! - a number waits for exactly one job, and leaves the list with its answer or when it is cancelled;
 //! - a job has at most one timer.
 
+use crate::hot_keys::HotKeys;
 use crate::resolution::ResolvePlan;
 use crate::{ClientTag, GatewayConfig, GatewayContext, GatewayEffect};
 use clock::{Now, Timestamp};
@@ -80,6 +81,7 @@ pub(crate) struct RequestWaitingList {
     pub(crate) orders: Vec<Order>,
     /// By sequence of the incarnation; the attempt number is the one under way.
     pub(crate) working: BTreeMap<u64, Working>,
+    pub(crate) hot: HotKeys,
     last_number: u64,
     last_sequence: u64,
     waiting: BTreeMap<RequestNumber, JobId>,
@@ -94,6 +96,7 @@ impl RequestWaitingList {
             config,
             orders: Vec::new(),
             working: BTreeMap::new(),
+            hot: HotKeys::default(),
             last_number: u64::from(config.start) << START_SHIFT,
             last_sequence: 0,
             waiting: BTreeMap::new(),

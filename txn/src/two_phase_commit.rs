@@ -307,6 +307,10 @@ impl Coordinator {
             return self.look_at_record(turn, Intent::Retry { with_locks: false });
         }
         self.maybe_prepared.remove(&partition);
+        if let Refusal::Contention { key, .. } = &refusal {
+            let now = turn.monotonic();
+            turn.list.hot.note(key.clone(), now);
+        }
         let intent = match refusal {
             Refusal::Contention { .. } => Intent::Retry { with_locks: true },
             Refusal::Changed { .. } if self.is_fresh() => Intent::Retry { with_locks: false },

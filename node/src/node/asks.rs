@@ -1,7 +1,7 @@
 //! What this node's gateway asks of partitions and of other nodes' coordinators.
 
 use super::{Membership, Node, Work};
-use crate::partition_channel::{Ended, PartitionChannel, Send, Whereabouts};
+use crate::partition_channel::{Cancelled, Due, Ended, PartitionChannel, Send, Whereabouts};
 use clock::Now;
 use cluster::Peers;
 use partition::{Asker, Replica, ReplicaEvent};
@@ -111,6 +111,32 @@ impl Node {
         }
     }
 
+    /// Wants no answer any more, and says so to whoever was asked.
+    pub(super) fn cancel_ask(&mut self, number: RequestNumber) {
+        let Some(membership) = &mut self.membership else {
+            return;
+        };
+        if let Some(cancelled) = membership.channel.cancel(number) {
+            self.tell_cancelled(cancelled);
+        }
+    }
+
+    fn tell_cancelled(&mut self, cancelled: Cancelled) {
+        let Cancelled {
+            to,
+            number,
+            partition,
+        } = cancelled;
+        if self.me() == Some(to) {
+            let from = Asker { node: to, number };
+            let event = ReplicaEvent::Cancel { from };
+            self.work.push_back(Work::Replica(partition, event));
+        } else {
+            self.outbox
+                .push(to, PeerMessage::Cancel { number, partition });
+        }
+    }
+
     fn end_ask(&mut self, ended: Ended) {
         let event = match ended {
             Ended::Reply {
@@ -136,9 +162,15 @@ impl Node {
     }
 
     pub(super) fn tick_channel(&mut self, now: &Now) {
-        let Some((ended, sends)) = self.with_channel(now, |channel, at| channel.tick(at)) else {
-            return;
-        };
+        let due = self.with_channel(now, |channel, at| channel.tick(at));
+        let Due {
+            ended,
+            sends,
+            cancelled,
+        } = due.unwrap_or_default();
+        for cancelled in cancelled {
+            self.tell_cancelled(cancelled);
+        }
         for ended in ended {
             self.end_ask(ended);
         }

@@ -5,6 +5,7 @@
 //! | [`ClientRequest`] | client → gateway | reads yes; a commit by its id | a commit: at a quorum of each partition |
 //! | [`PartitionRequest::Read`], `Refresh`, `Lock`, `Unlock` | gateway → leader | yes | no |
 //! | [`PartitionRequest::Commit`], `Prepare` | gateway → leader | by id and attempt: the stored answer | at a quorum |
+//! | [`PeerMessage::Cancel`] | gateway → leader | yes | no answer |
 //! | [`PartitionRequest::ChangeRecord`] | gateway or recoverer → leader of the anchor | compare-and-set on the whole value | at a quorum |
 //! | [`PartitionRequest::CheckPrepared`] | recoverer → leader | yes | "not prepared": at a quorum; "prepared": it was already |
 //! | [`PartitionRequest::Resolve`], `ForgetRecord` | gateway or recoverer → leader | yes | at a quorum |

@@ -66,6 +66,13 @@ pub enum PeerMessage {
         /// What the coordinator says.
         state: CoordinatorState,
     },
+    /// The answer to a `Request` is no longer wanted: if it still waits, it is dropped.
+    Cancel {
+        /// The request's number.
+        number: RequestNumber,
+        /// The partition that was asked.
+        partition: PartitionId,
+    },
 }
 
 /// What a node says of an attempt that names it as coordinator.

@@ -664,6 +664,10 @@ fn peer_messages() -> Vec<PeerMessage> {
             number: RequestNumber(1),
             state: CoordinatorState::Unknown,
         },
+        PeerMessage::Cancel {
+            number: RequestNumber(1),
+            partition: PartitionId(2),
+        },
     ]
 }
 

@@ -48,7 +48,7 @@ variants! {
     PartitionReply: Read Locked Unlocked Committed Unchanged Refused OtherCoordinator Prepared
         Refreshed Record Checked Done Outcome Error;
     PartitionError: NotLeader LeadershipLost WrongRange TooFarAhead BelowHorizon LockWait Overloaded;
-    PeerMessage: Request Reply Replication Heartbeat HeartbeatReply AskCoordinator CoordinatorState;
+    PeerMessage: Request Reply Replication Heartbeat HeartbeatReply AskCoordinator CoordinatorState Cancel;
     CoordinatorState: Working Unknown;
     RecordState: Missing Staging Aborted Closed Committed;
     RecordChange: None Abort Close Commit RaiseLimit;
