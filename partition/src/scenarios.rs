@@ -7,6 +7,7 @@ mod contention;
 mod histories;
 #[cfg(feature = "mutants")]
 mod mutants;
+mod not_staged;
 mod one_partition;
 mod reading;
 mod replication;

@@ -2,6 +2,12 @@
 //!
 //! If recovery compared the state alone, it would abort what was just acknowledged under a raised
 //! limit. A change that was made already counts as made: the request may be sent again.
+//!
+//! A transaction with too many keys to list is not staged: it is prepared first, and then its record is
+//! born committed, from *missing* or from the *aborted* of an earlier attempt. Whoever finds one of its
+//! locks before that writes *aborted*, and then this compare-and-set fails. Once `closed` has passed
+//! `expires` nothing of it is accepted: outcome and record may have been forgotten, and *missing* no
+//! longer means that nobody was told "aborted".
 
 use super::{Evaluated, Evaluator, Known, Verdict};
 use crate::effects::Effect;
@@ -17,9 +23,15 @@ impl Evaluator<'_> {
         if now == target {
             return Ok(answer(known, true));
         }
-        let is_lost = now == RecordState::Missing
-            && target == RecordState::Closed
-            && self.outcome_is_no_longer_kept(&change.name);
+        let is_lost = match (now, target) {
+            (RecordState::Missing, RecordState::Closed) => {
+                self.outcome_is_no_longer_kept(&change.name)
+            }
+            (RecordState::Missing | RecordState::Aborted { .. }, RecordState::Committed { .. }) => {
+                change.name.expires <= self.closed
+            }
+            _ => false,
+        };
         if now != change.expected || !is_allowed(now, target) || is_lost {
             return Ok(answer(known, false));
         }
@@ -67,7 +79,7 @@ fn is_allowed(now: RecordState, target: RecordState) -> bool {
         (Missing, Aborted { .. }) | (Missing | Staging { .. } | Aborted { .. }, Closed) => true,
         (Staging { attempt, .. }, Aborted { attempt: dead }) => attempt == dead,
         (Aborted { attempt }, Aborted { attempt: dead }) => dead.number > attempt.number,
-        (Staging { .. }, Committed { .. }) => true,
+        (Missing | Staging { .. } | Aborted { .. }, Committed { .. }) => true,
         (Staging { limit, .. }, Staging { limit: to, .. }) => to > limit,
         (_, _) => false,
     }

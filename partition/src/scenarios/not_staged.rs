@@ -1,0 +1,167 @@
+//! Transactions with too many keys to list: prepared first, then the record is born committed.
+
+use super::harness::*;
+use crate::fixtures::{attempt, name};
+use clock::Timestamp;
+use wire::message::{
+    ChangeRecord, Decision, OutcomeAnswer, PartitionReply, PartitionRequest, Prepare, RecordAnswer,
+    RecordChange, RecordState,
+};
+
+const COMMIT: RecordChange = RecordChange::Commit {
+    at: Timestamp::from_micros((START_MS + 5) * 1000),
+};
+
+fn record(state: RecordState, changed: bool) -> PartitionReply {
+    PartitionReply::Record(RecordAnswer {
+        state,
+        keys: vec![],
+        changed,
+    })
+}
+
+fn committed_record() -> RecordState {
+    RecordState::Committed { at: at(5) }
+}
+
+fn dead(number: u32) -> RecordState {
+    RecordState::Aborted {
+        attempt: attempt(number),
+    }
+}
+
+fn abort(number: u32) -> RecordChange {
+    RecordChange::Abort {
+        attempt: attempt(number),
+    }
+}
+
+/// Prepares an attempt of transaction 1 at the anchor, without a record.
+fn prepare_anchor(world: &mut World, number: u32) {
+    let share = Prepare {
+        attempt: attempt(number),
+        ..prepare(1, at(2), vec![put("a", "x")])
+    };
+    let reply = world.answer(PartitionRequest::Prepare(share));
+    assert_eq!(reply, prepared(at(2), attempt(number)));
+}
+
+#[test]
+fn a_record_is_born_committed_once_and_the_share_is_resolved() {
+    let mut world = World::serving();
+    prepare_anchor(&mut world, 1);
+    let commit = change(1, RecordState::Missing, COMMIT);
+    let born = record(committed_record(), true);
+    assert_eq!(world.answer(commit.clone()), born);
+    let last = world.last();
+    assert_eq!(world.answer(commit), born, "sent again, it counts as made");
+    assert_eq!(world.last(), last);
+    world.answer(resolve(1, attempt(1), Decision::Committed(at(5))));
+    assert_eq!(
+        world.answer(get(at(9), "a")),
+        value(Some(version(at(5), "x")), at(5))
+    );
+    world.answer(PartitionRequest::ForgetRecord { name: name(1) });
+    let outcome = world.answer(PartitionRequest::Outcome { name: name(1) });
+    let said = OutcomeAnswer::Committed { at: at(5) };
+    assert_eq!(outcome, PartitionReply::Outcome(said));
+}
+
+#[test]
+fn a_record_born_committed_outlives_a_restart_and_refuses_every_abort() {
+    let mut world = World::serving();
+    prepare_anchor(&mut world, 1);
+    world.answer(change(1, RecordState::Missing, COMMIT));
+    world.restart();
+    world.elect(at(500));
+    world.promise_by(ME, START_MS + 1000);
+    world.settle();
+    world.take_said();
+    for (expected, made) in [
+        (RecordState::Missing, abort(1)),
+        (RecordState::Missing, RecordChange::Close),
+        (committed_record(), RecordChange::Close),
+    ] {
+        assert_eq!(
+            world.answer(change(1, expected, made)),
+            record(committed_record(), false),
+            "{made:?} from {expected:?}"
+        );
+    }
+}
+
+#[test]
+fn a_recovery_that_found_no_record_stops_the_commit() {
+    let mut world = World::serving();
+    prepare_anchor(&mut world, 1);
+    world.answer(change(1, RecordState::Missing, abort(1)));
+    let commit = change(1, RecordState::Missing, COMMIT);
+    assert_eq!(world.answer(commit), record(dead(1), false));
+}
+
+#[test]
+fn the_next_attempt_is_committed_from_the_end_of_the_one_before() {
+    let mut world = World::serving();
+    prepare_anchor(&mut world, 1);
+    world.answer(change(1, RecordState::Missing, abort(1)));
+    prepare_anchor(&mut world, 2);
+    // A commit of the first attempt that was under way, and one after a recovery of the second.
+    let late = change(1, RecordState::Missing, COMMIT);
+    assert_eq!(world.answer(late), record(dead(1), false));
+    let commit = change(1, dead(1), COMMIT);
+    assert_eq!(
+        world.answer(commit.clone()),
+        record(committed_record(), true)
+    );
+    assert_eq!(
+        world.answer(change(1, dead(1), abort(2))),
+        record(committed_record(), false)
+    );
+    assert_eq!(world.answer(commit), record(committed_record(), true));
+}
+
+#[test]
+fn the_next_attempt_that_was_recovered_is_not_committed() {
+    let mut world = World::serving();
+    world.answer(change(1, RecordState::Missing, abort(1)));
+    prepare_anchor(&mut world, 2);
+    world.answer(change(1, dead(1), abort(2)));
+    assert_eq!(
+        world.answer(change(1, dead(1), COMMIT)),
+        record(dead(2), false)
+    );
+}
+
+/// What was never heard of is called aborted without an entry once `closed` has passed `expires`: no
+/// commit may come after that.
+#[test]
+fn nothing_is_committed_after_it_may_have_been_called_aborted() {
+    let mut world = World::serving();
+    prepare_anchor(&mut world, 1);
+    let mut other = prepare(3, at(2), vec![put("b", "x")]);
+    other.name.expires = at(100);
+    world.answer(PartitionRequest::Prepare(other));
+    world.answer(resolve(3, attempt(1), Decision::Aborted));
+    world.promise_by(ME, START_MS + 60_000);
+    world.pass(30_000);
+    world.settle();
+    assert_eq!(world.take_said(), vec![]);
+    assert!(
+        world.replica.state.closed() > at(100),
+        "closed passed the other's expiry"
+    );
+
+    let mut forgotten = name(2);
+    forgotten.expires = at(50);
+    let asked = PartitionRequest::Outcome {
+        name: forgotten.clone(),
+    };
+    let aborted = PartitionReply::Outcome(OutcomeAnswer::Aborted);
+    assert_eq!(world.answer(asked), aborted);
+    let late = PartitionRequest::ChangeRecord(ChangeRecord {
+        name: forgotten,
+        expected: RecordState::Missing,
+        change: COMMIT,
+    });
+    assert_eq!(world.answer(late), record(RecordState::Missing, false));
+}
