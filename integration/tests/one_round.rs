@@ -52,6 +52,12 @@ impl Scene {
         }
     }
 
+    /// Until the transaction before is resolved: the next one is undisturbed.
+    fn rest(&mut self) {
+        let later = self.world.now() + Duration::from_millis(200);
+        self.world.run_to(later).unwrap();
+    }
+
     fn key(&self, place: usize, name: &str) -> Key {
         let text = format!("{}/{name}", self.letters[place]);
         Key::new(DEFAULT_KEYSPACE, text.as_bytes())
@@ -122,6 +128,7 @@ fn a_blind_commit_over_two_partitions_takes_one_round() {
     for seed in 0..5 {
         let mut scene = Scene::new(seed);
         for round in 0..10 {
+            scene.rest();
             let writes = [scene.key(0, "x"), scene.key(1, "y")];
             let (took, committed) = scene.commit(Snapshot::Fresh, &[], &writes);
             assert_eq!(
@@ -139,6 +146,7 @@ fn read_two_write_two_takes_one_log_write_in_a_row() {
     for seed in 0..5 {
         let mut scene = Scene::new(seed);
         for round in 0..10 {
+            scene.rest();
             let [a, b, c] = [scene.key(0, "a"), scene.key(1, "b"), scene.key(1, "c")];
             let (took, at) = scene.read(&[a.clone(), b.clone()]);
             assert_eq!(took, 2 * ONE_WAY, "seed {seed}, round {round}: the read");
