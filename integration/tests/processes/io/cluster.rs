@@ -27,8 +27,7 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Founds it with these further options of `start`, and waits until every partition is led.
     pub(crate) async fn found(founding: &[&str]) -> Cluster {
-        let directory = tempfile::Builder::new().prefix("horolog-processes-");
-        let directory = directory.tempdir().expect("a temporary directory");
+        let directory = tempfile::tempdir().expect("a temporary directory");
         let mut cluster = Cluster {
             nodes: vec![None, None, None],
             program: Program::find(),

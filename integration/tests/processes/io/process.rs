@@ -71,6 +71,28 @@ impl Process {
         read(&self.err)
     }
 
+    /// Waits until it has written a line with `part` to standard output; the line.
+    pub(crate) async fn says(&mut self, part: &str, within: Duration) -> String {
+        let what = format!("{} says '{part}'", self.name);
+        until(&what, within, async || {
+            let out = self.out();
+            // A line that is still being written has no end yet.
+            let whole = out.rsplit_once('\n').map_or("", |(whole, _)| whole);
+            if let Some(line) = whole.lines().find(|line| line.contains(part)) {
+                return Ok(line.to_owned());
+            }
+            let ended = self.ended();
+            assert!(
+                ended.is_none(),
+                "{} ended ({ended:?}): {}",
+                self.name,
+                self.err()
+            );
+            Err(out)
+        })
+        .await
+    }
+
     /// How it ended, if it has.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         if self.ended.is_none() {

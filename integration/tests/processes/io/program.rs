@@ -66,7 +66,9 @@ impl Program {
         let command = self.command(arguments);
         let words = format!("{command:?}");
         let mut command = tokio::process::Command::from(command);
-        command.stdin(std::process::Stdio::null()).kill_on_drop(true);
+        command
+            .stdin(std::process::Stdio::null())
+            .kill_on_drop(true);
         let output = tokio::time::timeout(within, command.output()).await;
         let output = output.unwrap_or_else(|_| panic!("{words} did not end within {within:?}"));
         let output = output.unwrap_or_else(|error| panic!("cannot run {words}: {error}"));
