@@ -213,6 +213,8 @@ impl Coordinator {
         match state {
             RecordState::Committed { at } => {
                 self.results.clear();
+                // Perhaps another coordinator's prepares did it: they took over no lock of this one's.
+                self.unlock(turn, true);
                 self.finish_committed(turn, at)
             }
             RecordState::Closed => self.on_closed(turn),

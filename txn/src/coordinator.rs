@@ -435,7 +435,7 @@ impl Coordinator {
 
     /// Gives back locks of `get_for_update` and of further attempts; a commit took over those on
     /// keys that it wrote.
-    fn unlock(&self, turn: &mut Turn, written_too: bool) {
+    pub(crate) fn unlock(&self, turn: &mut Turn, written_too: bool) {
         let commit = &self.commit;
         let written: BTreeSet<&Key> = commit.operations.iter().map(|o| &o.key).collect();
         let mut keys: BTreeSet<&Key> = commit.locked.iter().collect();

@@ -149,6 +149,8 @@ impl Coordinator {
     pub(crate) fn on_outcome_reply(&mut self, turn: &mut Turn, reply: PartitionReply) -> Flow {
         match reply {
             PartitionReply::Outcome(OutcomeAnswer::Committed { at }) => {
+                // Perhaps another coordinator did it, whose prepares took over no lock of this one's.
+                self.unlock(turn, true);
                 self.finish_committed(turn, at)
             }
             PartitionReply::Outcome(OutcomeAnswer::Aborted) => {
