@@ -67,7 +67,7 @@ pub enum ReplicationEffect {
         after_log: bool,
     },
     /// The high-water mark rose. Durable at a majority; perhaps not yet on this node's own disk
-    /// ([`Replication::durable`]).
+    /// ([`super::Replication::durable`]).
     Committed {
         /// To here.
         up_to: LogIndex,
@@ -85,7 +85,7 @@ pub enum ReplicationEffect {
         term: Term,
     },
     /// It leads. Nothing may be answered before an entry of this term is committed
-    /// ([`Replication::first_of_term_committed`]).
+    /// ([`super::Replication::first_of_term_committed`]).
     BecameLeader {
         /// In this term.
         term: Term,
