@@ -4,8 +4,8 @@ use super::harness::*;
 use crate::fixtures::{attempt, name};
 use clock::Timestamp;
 use wire::message::{
-    ChangeRecord, Decision, OutcomeAnswer, PartitionReply, PartitionRequest, Prepare, RecordAnswer,
-    RecordChange, RecordState,
+    ChangeRecord, CheckPrepared, Decision, OutcomeAnswer, PartitionReply, PartitionRequest,
+    Prepare, RecordAnswer, RecordChange, RecordState,
 };
 
 const COMMIT: RecordChange = RecordChange::Commit {
@@ -137,18 +137,20 @@ fn the_next_attempt_that_was_recovered_is_not_committed() {
 #[test]
 fn nothing_is_committed_after_it_may_have_been_called_aborted() {
     let mut world = World::serving();
-    prepare_anchor(&mut world, 1);
-    let mut other = prepare(3, at(2), vec![put("b", "x")]);
-    other.name.expires = at(100);
-    world.answer(PartitionRequest::Prepare(other));
-    world.answer(resolve(3, attempt(1), Decision::Aborted));
+    let mut expiring = name(3);
+    expiring.expires = at(100);
+    world.answer(PartitionRequest::CheckPrepared(CheckPrepared {
+        name: expiring,
+        attempt: attempt(1),
+        keys: keys(&["b"]),
+    }));
     world.promise_by(ME, START_MS + 60_000);
     world.pass(30_000);
     world.settle();
     assert_eq!(world.take_said(), vec![]);
     assert!(
         world.replica.state.closed() > at(100),
-        "closed passed the other's expiry"
+        "the refused marker of another transaction is worth an entry that closes"
     );
 
     let mut forgotten = name(2);
