@@ -16,7 +16,6 @@ mod check_prepared;
 mod commit;
 mod forget_record;
 mod lock;
-mod operations;
 mod outcome;
 mod prepare;
 mod read;

@@ -12,7 +12,6 @@
 //!
 //! Without raising and waiting, two transactions that each read what the other writes both commit.
 
-use super::operations::perform;
 use super::{Evaluated, Evaluator, Newest, lock_wait};
 use crate::request_waiting_list::WaitFor;
 use bytes::Bytes;
@@ -219,7 +218,7 @@ fn perform_all(
             Some(written) => written.clone(),
             None => before.and_then(|seen| seen.value().map(|found| found.value)),
         };
-        match perform(kind, old.as_ref()) {
+        match kind.apply(old.as_ref()) {
             Ok(new) => {
                 results.push(new.clone().filter(|_| kind.reads_old_value()));
                 writes.insert(key.clone(), new);

@@ -1,8 +1,8 @@
 //! What transactions are made of: reads, guards and operations.
 
 use crate::ids::TransactionId;
-use crate::keys::{Key, KeyRange};
-use bytes::Bytes;
+use crate::keys::{Key, KeyRange, VALUE_BYTES_MAX};
+use bytes::{BufMut, Bytes, BytesMut};
 use clock::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -108,18 +108,25 @@ impl Condition {
             Condition::Equals(value) => found.is_some_and(|f| f.value == *value),
             Condition::NotEquals(value) => found.is_none_or(|f| f.value != *value),
             Condition::VersionIs(version) => found.map(|f| f.timestamp) == *version,
-            Condition::AtLeast(least) => number(found)? >= *least,
-            Condition::AtMost(most) => number(found)? <= *most,
+            Condition::AtLeast(least) => number_or_zero(found)? >= *least,
+            Condition::AtMost(most) => number_or_zero(found)? <= *most,
         })
     }
 }
 
-/// The decimal number that a value is; an absent key counts as 0.
-fn number(found: Option<&VersionedValue>) -> Result<i64, String> {
-    let Some(found) = found else { return Ok(0) };
-    let text = std::str::from_utf8(&found.value).ok();
+fn number_or_zero(found: Option<&VersionedValue>) -> Result<i64, String> {
+    found.map_or(Ok(0), |found| number(&found.value))
+}
+
+/// The decimal number that a value is.
+fn number(value: &Bytes) -> Result<i64, String> {
+    let text = std::str::from_utf8(value).ok();
     text.and_then(|text| text.parse().ok())
         .ok_or_else(|| "its value is not a decimal number of 64 bits".to_owned())
+}
+
+fn decimal(number: i64) -> Bytes {
+    number.to_string().into()
 }
 
 /// One change to one key. Operations of a transaction on one key apply in their order.
@@ -155,6 +162,29 @@ impl OperationKind {
         !matches!(self, OperationKind::Put(_) | OperationKind::Delete)
     }
 
+    /// The new value of a key that has `old`, `None` if it is deleted; an error says what does not fit.
+    pub fn apply(&self, old: Option<&Bytes>) -> Result<Option<Bytes>, String> {
+        let value = match self {
+            OperationKind::Delete => return Ok(None),
+            OperationKind::Put(value) => value.clone(),
+            OperationKind::Append(suffix) => append(old, suffix),
+            OperationKind::Add(addend) => {
+                let number = old.map_or(Ok(0), number)?;
+                let sum = number.checked_add(*addend);
+                decimal(sum.ok_or_else(|| format!("{number} + {addend} does not fit in 64 bits"))?)
+            }
+            OperationKind::Min(bound) => decimal(old.map_or(Ok(*bound), number)?.min(*bound)),
+            OperationKind::Max(bound) => decimal(old.map_or(Ok(*bound), number)?.max(*bound)),
+        };
+        if value.len() > VALUE_BYTES_MAX {
+            return Err(format!(
+                "the value would have {} bytes, more than {VALUE_BYTES_MAX}",
+                value.len()
+            ));
+        }
+        Ok(Some(value))
+    }
+
     /// The bytes that it carries.
     pub fn payload_bytes(&self) -> usize {
         match self {
@@ -162,5 +192,65 @@ impl OperationKind {
             OperationKind::Delete => 0,
             OperationKind::Add(_) | OperationKind::Min(_) | OperationKind::Max(_) => 8,
         }
+    }
+}
+
+fn append(old: Option<&Bytes>, suffix: &Bytes) -> Bytes {
+    let Some(old) = old else {
+        return suffix.clone();
+    };
+    let mut value = BytesMut::with_capacity(old.len() + suffix.len());
+    value.put_slice(old);
+    value.put_slice(suffix);
+    value.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn on(kind: OperationKind, old: Option<&'static str>) -> Result<Option<String>, String> {
+        let old = old.map(|old| Bytes::from_static(old.as_bytes()));
+        let new = kind.apply(old.as_ref())?;
+        Ok(new.map(|new| String::from_utf8(new.to_vec()).unwrap()))
+    }
+
+    #[test]
+    fn operations_on_numbers_texts_and_absent_keys() {
+        use OperationKind::*;
+        let some = |text: &str| Ok(Some(text.to_owned()));
+        assert_eq!(on(Put("2".into()), Some("1")), some("2"));
+        assert_eq!(on(Delete, Some("a")), Ok(None));
+        assert_eq!(on(Add(-3), Some("1")), some("-2"));
+        assert_eq!(on(Add(5), None), some("5"));
+        assert_eq!(on(Min(5), None), some("5"));
+        assert_eq!(on(Min(5), Some("4")), some("4"));
+        assert_eq!(on(Max(5), None), some("5"));
+        assert_eq!(on(Max(5), Some("4")), some("5"));
+        assert_eq!(on(Append("b".into()), Some("a")), some("ab"));
+        assert_eq!(on(Append("b".into()), None), some("b"));
+    }
+
+    #[test]
+    fn an_operation_that_does_not_fit_says_why() {
+        use OperationKind::*;
+        let why = |kind, old| on(kind, old).unwrap_err();
+        assert_eq!(
+            why(Add(1), Some("x")),
+            "its value is not a decimal number of 64 bits"
+        );
+        assert_eq!(
+            why(Add(1), Some("9223372036854775807")),
+            "9223372036854775807 + 1 does not fit in 64 bits"
+        );
+        let long = Bytes::from(vec![b'x'; VALUE_BYTES_MAX]);
+        assert!(Append("".into()).apply(Some(&long)).is_ok());
+        assert_eq!(
+            Append("y".into()).apply(Some(&long)),
+            Err(format!(
+                "the value would have {} bytes, more than {VALUE_BYTES_MAX}",
+                VALUE_BYTES_MAX + 1
+            ))
+        );
     }
 }
