@@ -310,6 +310,7 @@ impl Running {
             );
             // Read after the last byte of every request of this turn has arrived (R1).
             let now = self.clock.now();
+            self.node.set_log_bytes(self.log.bytes_on_disk());
             if events.is_empty() {
                 self.node.step(&now, Event::Wake);
             }
@@ -436,7 +437,6 @@ fn open_log(options: &ServerOptions) -> Result<(WriteAheadLog, RecoveredLog), Se
     create_directory(&directory)?;
     let small = LogOptions {
         segment_bytes: 16 * 1024 * 1024,
-        ..LogOptions::default()
     };
     let log_options = if options.small {
         small

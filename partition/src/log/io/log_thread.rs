@@ -6,6 +6,8 @@
 use super::write_ahead_log::WriteAheadLog;
 use crate::log::{LogBatch, LogError};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use wire::ids::PartitionId;
 use wire::message::LogPosition;
@@ -49,6 +51,7 @@ pub enum LogReport {
 pub struct LogThread {
     sender: Sender<LogTask>,
     thread: JoinHandle<WriteAheadLog>,
+    bytes_on_disk: Arc<AtomicU64>,
 }
 
 impl LogThread {
@@ -58,11 +61,13 @@ impl LogThread {
     /// If the system refuses another thread.
     pub fn spawn(wal: WriteAheadLog, notify: impl Fn(LogReport) + Send + 'static) -> LogThread {
         let (sender, receiver) = bounded(LOG_QUEUE_MAX);
+        let bytes_on_disk = Arc::new(AtomicU64::new(wal.bytes_on_disk()));
+        let published = Arc::clone(&bytes_on_disk);
         let thread = std::thread::Builder::new()
             .name("log".to_owned())
             .spawn(move || {
                 let mut wal = wal;
-                if let Err(error) = run(&mut wal, &receiver, &notify) {
+                if let Err(error) = run(&mut wal, &receiver, &published, &notify) {
                     let why = error.to_string();
                     tracing::error!(why, "the log failed");
                     notify(LogReport::Failed { why });
@@ -70,7 +75,16 @@ impl LogThread {
                 wal
             })
             .expect("the system gives a thread to a node that starts");
-        LogThread { sender, thread }
+        LogThread {
+            sender,
+            thread,
+            bytes_on_disk,
+        }
+    }
+
+    /// The size of all files of the log after the last flush, bytes.
+    pub fn bytes_on_disk(&self) -> u64 {
+        self.bytes_on_disk.load(Ordering::Relaxed)
     }
 
     /// Where to send tasks.
@@ -93,6 +107,7 @@ impl LogThread {
 fn run(
     wal: &mut WriteAheadLog,
     receiver: &Receiver<LogTask>,
+    bytes_on_disk: &AtomicU64,
     notify: &impl Fn(LogReport),
 ) -> Result<(), LogError> {
     while let Some(first) = wait(wal, receiver)? {
@@ -103,6 +118,7 @@ fn run(
         }
         if let Some(sequence) = written {
             wal.flush()?;
+            bytes_on_disk.store(wal.bytes_on_disk(), Ordering::Relaxed);
             notify(LogReport::Durable { sequence });
         }
         if wal.must_prepare() {

@@ -301,3 +301,33 @@ fn the_log_thread_tells_how_far_it_is_durable() {
     assert_eq!(recovered.replicas[&P1].base, at(1, 450));
     assert_eq!(positions(&recovered, P1).len(), 50);
 }
+
+#[test]
+fn the_log_thread_says_how_large_the_log_is() {
+    let directory = tempdir().expect("makes a directory");
+    let (wal, _) = open(directory.path());
+    let (reports, received) = unbounded();
+    let thread = LogThread::spawn(wal, move |report| {
+        reports.send(report).expect("the test listens");
+    });
+    let before = thread.bytes_on_disk();
+    let records = vec![
+        installed(P1, at(0, 0)),
+        sized_entry(P1, 1, 1, 3 * SMALL.segment_bytes as usize),
+    ];
+    let batch = LogBatch {
+        sequence: 1,
+        records,
+    };
+    let sender = thread.sender();
+    sender.send(LogTask::Write(batch)).expect("the thread runs");
+    drop(sender);
+    let report = received.recv().expect("the thread reports");
+    assert_eq!(report, LogReport::Durable { sequence: 1 });
+    let after = thread.bytes_on_disk();
+    assert!(
+        after >= before.max(3 * SMALL.segment_bytes),
+        "{after} bytes, {before} before a flush of three segments"
+    );
+    drop(thread.join());
+}
