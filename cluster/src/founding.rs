@@ -34,12 +34,12 @@ pub const WIDE_CORE_FROM: usize = 5;
 /// How many founders hold the consistent core if there are fewer than [`WIDE_CORE_FROM`].
 pub const CORE_MEMBERS: usize = 3;
 
-/// The first and the last byte of printable text, over which [`even_splits`] spreads.
-const TEXT_FIRST: u8 = 0x20;
-const TEXT_BYTES: usize = 0x7f - 0x20;
+/// The letters of [`even_splits`], a to z, and how many of them a border may have.
+const LETTERS: usize = 26;
+const LETTERS_OF_BORDER_MAX: u32 = 3;
 const _: () = assert!(
-    PARTITIONS_MAX <= TEXT_BYTES * TEXT_BYTES,
-    "two bytes of text cannot name that many borders"
+    PARTITIONS_MAX <= LETTERS.pow(LETTERS_OF_BORDER_MAX),
+    "three letters cannot name that many borders"
 );
 
 /// What a node is told about the cluster that it shall found with others.
@@ -287,10 +287,10 @@ fn consecutive(turn: usize, wanted: usize, nodes: usize) -> Vec<NodeId> {
 
 /// The borders that divide the default keyspace into so many partitions (`--partitions N`).
 ///
-/// They lie evenly over the first two bytes of printable text (0x20 to 0x7e each), so that keys
-/// which begin with different text spread. Keys that share their first two bytes (`user/…`) all lie
-/// in one partition, and binary keys below 0x20 or above 0x7e in the first or the last: name
-/// the split keys yourself for those.
+/// They lie evenly over the letters a to z, two of them, or three where two do not suffice: four
+/// partitions meet at `gn`, `n` and `tn`. People's keys begin with letters. Keys that share their first
+/// letters (`user/…`) all lie in one partition, and so do digits and binary keys: name the split keys
+/// yourself for those.
 ///
 /// # Panics
 /// With more than [`PARTITIONS_MAX`] partitions.
@@ -299,14 +299,28 @@ pub fn even_splits(partitions: usize) -> Vec<Key> {
         partitions <= PARTITIONS_MAX,
         "a founding makes at most {PARTITIONS_MAX} partitions, asked for {partitions}"
     );
-    let places = TEXT_BYTES * TEXT_BYTES;
+    let letters = (2..LETTERS_OF_BORDER_MAX)
+        .find(|letters| LETTERS.pow(*letters) >= partitions)
+        .unwrap_or(LETTERS_OF_BORDER_MAX);
+    let places = LETTERS.pow(letters);
     (1..partitions)
         .map(|border| {
-            let place = border * places / partitions;
-            let text = [place / TEXT_BYTES, place % TEXT_BYTES].map(|b| b as u8 + TEXT_FIRST);
-            Key::new(DEFAULT_KEYSPACE, &text)
+            Key::new(
+                DEFAULT_KEYSPACE,
+                &text_of(border * places / partitions, letters),
+            )
         })
         .collect()
+}
+
+/// A place as letters; an `a` at the end says nothing, since `g` is the least text that begins with it.
+fn text_of(place: usize, letters: u32) -> Vec<u8> {
+    let letter = |digit| b'a' + (place / LETTERS.pow(digit) % LETTERS) as u8;
+    let mut text: Vec<u8> = (0..letters).rev().map(letter).collect();
+    while text.len() > 1 && text.ends_with(b"a") {
+        text.pop();
+    }
+    text
 }
 
 #[cfg(test)]
@@ -397,16 +411,24 @@ mod tests {
     }
 
     #[test]
-    fn even_splits_spread_text() {
+    fn even_splits_spread_over_the_letters() {
         assert_eq!(even_splits(0), []);
         assert_eq!(even_splits(1), []);
-        assert_eq!(even_splits(2), [key("OO")]);
-        assert_eq!(even_splits(4), [key("7g"), key("OO"), key("g7")]);
-        assert!(
-            even_splits(PARTITIONS_MAX)
-                .windows(2)
-                .all(|pair| pair[0] < pair[1])
-        );
+        assert_eq!(even_splits(2), [key("n")]);
+        assert_eq!(even_splits(4), [key("gn"), key("n"), key("tn")]);
+        let pairs = even_splits(26 * 26);
+        assert_eq!((&pairs[0], &pairs[674]), (&key("ab"), &key("zz")));
+        let triples = even_splits(26 * 26 + 1);
+        assert_eq!((&triples[0], &triples[675]), (&key("aaz"), &key("zz")));
+    }
+
+    #[test]
+    fn even_splits_are_ascending_and_as_many_as_asked_for() {
+        for partitions in [2, 3, 25, 26, 27, 676, 677, 1000, PARTITIONS_MAX] {
+            let splits = even_splits(partitions);
+            assert_eq!(splits.len(), partitions - 1);
+            assert!(splits.windows(2).all(|pair| pair[0] < pair[1]));
+        }
     }
 
     #[test]

@@ -15,6 +15,6 @@ pub mod founding;
 pub mod paxos;
 pub mod peers;
 
-pub use founding::{FoundingError, FoundingPlan, even_splits, sorted_founders};
+pub use founding::{FoundingError, FoundingPlan, PARTITIONS_MAX, even_splits, sorted_founders};
 pub use paxos::{Founder, FounderEffect};
 pub use peers::Peers;

@@ -19,7 +19,6 @@ use crate::io::signals::StopSignals;
 use crate::io::stopwatch::{Stopwatch, seed};
 use crate::local_cluster::{LocalCluster, LocalOptions};
 use crate::session::connect;
-use crate::splits;
 use crate::text::quantity::{parse_clock_bound, parse_duration};
 use accounts::Accounts;
 use clap::{Args, ValueEnum};
@@ -156,7 +155,7 @@ impl Bench {
         }
         let cluster = LocalCluster::start(&LocalOptions {
             nodes: None,
-            splits: splits::spread_over_letters(4),
+            splits: cluster::even_splits(4),
             data: None,
             clock_bound: self.clock_bound,
         })?;
