@@ -39,6 +39,10 @@ impl Checkpoint {
                 Ok(())
             }
             Stored::LowWaterMark { partition, up_to } => self.raise_base(*partition, *up_to),
+            Stored::Carried { partition, .. } => {
+                self.replica(*partition, "a carried entry")?;
+                Ok(())
+            }
         }
     }
 

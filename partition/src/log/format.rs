@@ -40,6 +40,7 @@ const KIND_CEILING: u8 = 5;
 const KIND_META: u8 = 6;
 const KIND_SEGMENT_HEAD: u8 = 16;
 const KIND_LOW_WATER_MARK: u8 = 17;
+const KIND_CARRIED: u8 = 18;
 
 const _: () = assert!(RECORD_HEADER_BYTES.is_multiple_of(ALIGNMENT));
 const _: () = assert!(wire::keys::TRANSACTION_BYTES_MAX * 2 <= RECORD_BYTES_MAX);
@@ -70,17 +71,19 @@ pub(super) enum Stored {
         partition: PartitionId,
         up_to: LogPosition,
     },
+    /// An entry of an older segment, said again so that that one can go. It replaces nothing.
+    Carried {
+        partition: PartitionId,
+        entry: Entry,
+    },
 }
 
 /// Appends the stored form of a record to `out`.
 pub fn encode_record(record: &LogRecord, place: Place, out: &mut Vec<u8>) {
     match record {
-        LogRecord::Entry { partition, entry } => frame(KIND_ENTRY, place, out, |out| {
-            out.extend_from_slice(&partition.0.to_le_bytes());
-            out.extend_from_slice(&entry.term.0.to_le_bytes());
-            out.extend_from_slice(&entry.index.0.to_le_bytes());
-            out.extend_from_slice(&entry.body);
-        }),
+        LogRecord::Entry { partition, entry } => {
+            encode_entry(KIND_ENTRY, *partition, entry, place, out)
+        }
         LogRecord::HardState {
             partition,
             term,
@@ -101,6 +104,24 @@ pub fn encode_record(record: &LogRecord, place: Place, out: &mut Vec<u8>) {
         LogRecord::Ceiling { timestamp } => posted(KIND_CEILING, place, out, timestamp),
         LogRecord::Meta { kind, body } => posted(KIND_META, place, out, &(kind, body)),
     }
+}
+
+fn encode_entry(kind: u8, partition: PartitionId, entry: &Entry, place: Place, out: &mut Vec<u8>) {
+    frame(kind, place, out, |out| {
+        out.extend_from_slice(&partition.0.to_le_bytes());
+        out.extend_from_slice(&entry.term.0.to_le_bytes());
+        out.extend_from_slice(&entry.index.0.to_le_bytes());
+        out.extend_from_slice(&entry.body);
+    });
+}
+
+pub(super) fn encode_carried(
+    partition: PartitionId,
+    entry: &Entry,
+    place: Place,
+    out: &mut Vec<u8>,
+) {
+    encode_entry(KIND_CARRIED, partition, entry, place, out);
 }
 
 pub(super) fn encode_head(
@@ -216,7 +237,14 @@ impl Valid<'_> {
             )
         };
         Ok(match self.kind {
-            KIND_ENTRY => Stored::Record(self.decode_entry()?),
+            KIND_ENTRY => {
+                let (partition, entry) = self.decode_entry()?;
+                Stored::Record(LogRecord::Entry { partition, entry })
+            }
+            KIND_CARRIED => {
+                let (partition, entry) = self.decode_entry()?;
+                Stored::Carried { partition, entry }
+            }
             KIND_HARD_STATE => {
                 let (partition, term, voted_for) = from_bytes(self.payload).map_err(unreadable)?;
                 Stored::Record(LogRecord::HardState {
@@ -262,7 +290,7 @@ impl Valid<'_> {
         })
     }
 
-    fn decode_entry(&self) -> Result<LogRecord, String> {
+    fn decode_entry(&self) -> Result<(PartitionId, Entry), String> {
         let (fixed, body) = self
             .payload
             .split_at_checked(ENTRY_FIXED_BYTES)
@@ -274,14 +302,12 @@ impl Valid<'_> {
                     .expect("a slice of eight bytes has eight bytes"),
             )
         };
-        Ok(LogRecord::Entry {
-            partition: PartitionId(read_u32(fixed, 0)),
-            entry: Entry {
-                term: Term(number(4)),
-                index: LogIndex(number(12)),
-                body: Bytes::copy_from_slice(body),
-            },
-        })
+        let entry = Entry {
+            term: Term(number(4)),
+            index: LogIndex(number(12)),
+            body: Bytes::copy_from_slice(body),
+        };
+        Ok((PartitionId(read_u32(fixed, 0)), entry))
     }
 }
 

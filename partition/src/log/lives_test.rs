@@ -1,6 +1,8 @@
 //! Many lives of a log on a disk that forgets: after each crash, everything durable is there, what is
 //! there is a beginning of what was appended, and nothing of an earlier life comes back.
 
+use super::carrying::{valid_entries, valid_ranges};
+use super::low_water_mark::SegmentContents;
 use super::tests::{P1, P2, at, hard_state, installed, sized_entry};
 use super::*;
 use std::collections::VecDeque;
@@ -198,11 +200,7 @@ fn maybe_discard(
 }
 
 /// Lets the oldest files go that are not needed, as the owner of the disk would.
-fn recycle(
-    disk: &mut Disk,
-    contents: &mut Vec<(u32, low_water_mark::SegmentContents)>,
-    writer: &SegmentWriter,
-) {
+fn recycle(disk: &mut Disk, contents: &mut Vec<(u32, SegmentContents)>, writer: &SegmentWriter) {
     let mark = |partition| Some(writer.base(partition)?.index);
     while contents.len() > 1 && !contents[0].1.is_needed(mark) {
         let (epoch, _) = contents.remove(0);
@@ -236,12 +234,14 @@ fn live_many_lives(seed: u64) -> usize {
         }
         for _ in 0..random.below(25) {
             append_some(&mut random, &mut writer, &mut contents, &mut model);
+            maybe_carry(&mut random, &disk, &mut writer, &mut contents);
             disk.write(&writer, None);
             writer.flushed();
             model.durable = model.states.len() - 1;
             recycle(&mut disk, &mut contents, &writer);
         }
         append_some(&mut random, &mut writer, &mut contents, &mut model);
+        maybe_carry(&mut random, &disk, &mut writer, &mut contents);
         disk.write(&writer, Some(&mut random));
     }
     torn
@@ -250,7 +250,7 @@ fn live_many_lives(seed: u64) -> usize {
 fn append_some(
     random: &mut SplitMix64,
     writer: &mut SegmentWriter,
-    contents: &mut Vec<(u32, low_water_mark::SegmentContents)>,
+    contents: &mut Vec<(u32, SegmentContents)>,
     model: &mut Model,
 ) {
     if writer.pending().is_empty() && writer.offset() as usize > FILE_BYTES / 2 {
@@ -262,6 +262,7 @@ fn append_some(
     }
     for _ in 0..1 + random.below(12) {
         let record = random_record(random, model.latest());
+        let start = writer.end() as usize;
         writer.append(&record);
         if let LogRecord::ReplicaInstalled { partition, .. }
         | LogRecord::ReplicaDropped { partition } = &record
@@ -271,9 +272,40 @@ fn append_some(
             }
         }
         let (_, current) = contents.last_mut().expect("a segment is being written");
-        current.note_record(&record);
+        current.note_record(&record, start..writer.end() as usize);
         model.append(&record);
     }
+}
+
+/// Carries what the oldest file still holds, so that it can go. To the model it says nothing new.
+fn maybe_carry(
+    random: &mut SplitMix64,
+    disk: &Disk,
+    writer: &mut SegmentWriter,
+    contents: &mut [(u32, SegmentContents)],
+) {
+    let (Some(((epoch, oldest), later)), Some((file, bytes))) =
+        (contents.split_first_mut(), disk.files.front())
+    else {
+        return;
+    };
+    if later.is_empty() || !random.chance(1, 2) {
+        return;
+    }
+    assert_eq!(epoch, file, "the oldest file is the one that is looked at");
+    let mark = |partition| Some(writer.base(partition)?.index);
+    let Some(span) = oldest.needed_span(mark) else {
+        return;
+    };
+    let ranges = valid_ranges(oldest, later.iter().map(|(_, later)| later), mark);
+    let entries = valid_entries(bytes, *epoch, span, &ranges).expect("what was flushed is whole");
+    for (partition, entry) in entries {
+        let start = writer.end() as usize;
+        writer.carry(partition, &entry);
+        let (_, current) = later.last_mut().expect("there is a later one");
+        current.note_entry(partition, entry.index, start..writer.end() as usize);
+    }
+    *oldest = SegmentContents::default();
 }
 
 #[test]

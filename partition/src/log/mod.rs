@@ -16,6 +16,7 @@
 //! Everything here is without IO except [`io`]; the simulator keeps the bytes of [`SegmentWriter`] and
 //! gives them to [`recover`].
 
+mod carrying;
 mod checkpoint;
 mod error;
 mod format;

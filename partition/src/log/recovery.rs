@@ -13,18 +13,17 @@
 //!   durable, and it is damage: an error, never skipped (Alagappan et al., *Protocol-Aware Recovery for
 //!   Consensus-Based Storage*, 2018).
 //! - Damage in the last record of all cannot be told from a cut: nothing after it speaks for it.
-//! - A later entry of a partition with index `i` replaces `i` and all above. What remains is consecutive
-//!   from the partition's low-water mark on.
+//! - A later entry of a partition with index `i` replaces `i` and all above; one that was carried from an
+//!   older segment replaces nothing. What remains is consecutive from the partition's low-water mark on.
 
+use super::carrying::ValidEntries;
 use super::checkpoint::Checkpoint;
 use super::error::LogError;
 use super::format::{ALIGNMENT, Stored, claims_epoch, validate};
 use super::low_water_mark::SegmentContents;
 use super::record::{LogRecord, RecoveredLog, RecoveredReplica, TornTail};
 use super::segment_writer::SegmentWriter;
-use std::collections::{BTreeMap, VecDeque};
-use wire::ids::PartitionId;
-use wire::message::Entry;
+use std::collections::BTreeMap;
 
 /// A segment as it lies on disk.
 #[derive(Clone, Copy, Debug)]
@@ -63,7 +62,7 @@ pub fn recover(segments: &[SegmentBytes<'_>]) -> Result<Recovery, LogError> {
 #[derive(Debug, Default)]
 pub(super) struct LogReader {
     checkpoint: Checkpoint,
-    entries: BTreeMap<PartitionId, VecDeque<Entry>>,
+    entries: ValidEntries,
     contents: Vec<(u32, SegmentContents)>,
     last: Option<LastSegment>,
     /// A segment without a valid head was seen: it was about to be begun, so it is the last one.
@@ -152,8 +151,8 @@ impl LogReader {
                 self.check_previous_end(*previous_end)?;
                 self.check_checkpoint(segment, checkpoint)?;
             }
-            self.apply(&stored).map_err(damaged)?;
-            contents.note(&stored);
+            contents.note(&stored, offset..valid.end);
+            self.apply(stored).map_err(damaged)?;
             flush_start = valid.flush_start;
             offset = valid.end;
         }
@@ -194,40 +193,17 @@ impl LogReader {
         )))
     }
 
-    fn apply(&mut self, stored: &Stored) -> Result<(), String> {
-        self.checkpoint.apply(stored)?;
-        match stored {
-            Stored::Record(LogRecord::Entry { partition, entry }) => {
-                self.apply_entry(*partition, entry)
-            }
-            Stored::Record(
-                LogRecord::ReplicaInstalled { partition, .. }
-                | LogRecord::ReplicaDropped { partition },
-            ) => {
-                self.entries.remove(partition);
-                for (_, contents) in &mut self.contents {
-                    contents.forget(*partition);
-                }
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn apply_entry(&mut self, partition: PartitionId, entry: &Entry) -> Result<(), String> {
-        let entries = self.entries.entry(partition).or_default();
-        while entries.back().is_some_and(|last| last.index >= entry.index) {
-            entries.pop_back();
-        }
-        if let Some(last) = entries.back()
-            && entry.index != last.index.next()
+    fn apply(&mut self, stored: Stored) -> Result<(), String> {
+        self.checkpoint.apply(&stored)?;
+        if let Stored::Record(
+            LogRecord::ReplicaInstalled { partition, .. } | LogRecord::ReplicaDropped { partition },
+        ) = &stored
         {
-            return Err(format!(
-                "entry {} of {partition} follows entry {}",
-                entry.index, last.index
-            ));
+            for (_, contents) in &mut self.contents {
+                contents.forget(*partition);
+            }
         }
-        entries.push_back(entry.clone());
+        self.entries.apply(stored);
         Ok(())
     }
 
@@ -246,20 +222,16 @@ impl LogReader {
     pub(super) fn finish(mut self) -> Result<Recovery, LogError> {
         let mut replicas = BTreeMap::new();
         for (partition, checkpoint) in &self.checkpoint.replicas {
-            let mut entries = self.entries.remove(partition).unwrap_or_default();
-            while entries
-                .front()
-                .is_some_and(|first| first.index <= checkpoint.base.index)
-            {
-                entries.pop_front();
-            }
-            if let Some(first) = entries.front()
-                && first.index != checkpoint.base.index.next()
-            {
-                return Err(LogError::Contradiction(format!(
-                    "{partition} was discarded up to {} and goes on with {}",
-                    checkpoint.base.index, first.index
-                )));
+            let entries = self.entries.take_above(*partition, checkpoint.base.index);
+            let mut before = checkpoint.base.index;
+            for entry in &entries {
+                if entry.index != before.next() {
+                    return Err(LogError::Contradiction(format!(
+                        "{partition} was discarded up to {}, has entries up to {before}, and goes on with {}",
+                        checkpoint.base.index, entry.index
+                    )));
+                }
+                before = entry.index;
             }
             let replica = RecoveredReplica {
                 incarnation: checkpoint.incarnation,
@@ -267,7 +239,7 @@ impl LogReader {
                 term: checkpoint.term,
                 voted_for: checkpoint.voted_for,
                 base: checkpoint.base,
-                entries: entries.into(),
+                entries,
             };
             replicas.insert(*partition, replica);
         }

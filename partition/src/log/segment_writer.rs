@@ -8,10 +8,10 @@
 //!   So what is in a segment proves that all older ones were whole.
 
 use super::checkpoint::Checkpoint;
-use super::format::{Place, encode_head, encode_low_water_mark, encode_record};
+use super::format::{Place, encode_carried, encode_head, encode_low_water_mark, encode_record};
 use super::record::LogRecord;
 use wire::ids::PartitionId;
-use wire::message::LogPosition;
+use wire::message::{Entry, LogPosition};
 
 /// Encodes the records of one segment after another.
 #[derive(Debug)]
@@ -82,6 +82,23 @@ impl SegmentWriter {
         encode_low_water_mark(partition, up_to, self.place(), &mut self.pending);
     }
 
+    /// Says an entry of an older segment again.
+    pub(super) fn carry(&mut self, partition: PartitionId, entry: &Entry) {
+        assert!(
+            self.base(partition)
+                .is_some_and(|base| entry.index > base.index),
+            "only what is needed is carried: entry {} of {partition}, discarded up to {:?}",
+            entry.index,
+            self.base(partition)
+        );
+        encode_carried(partition, entry, self.place(), &mut self.pending);
+    }
+
+    /// Where the segment will end with the next flush.
+    pub(super) fn end(&self) -> u64 {
+        self.offset + self.pending.len() as u64
+    }
+
     /// The low-water mark of a partition.
     pub(super) fn base(&self, partition: PartitionId) -> Option<LogPosition> {
         Some(self.checkpoint.replicas.get(&partition)?.base)
@@ -111,7 +128,7 @@ impl SegmentWriter {
     fn place(&self) -> Place {
         Place {
             epoch: self.epoch,
-            offset: self.offset + self.pending.len() as u64,
+            offset: self.end(),
             flush_start: self.offset,
         }
     }

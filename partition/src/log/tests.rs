@@ -447,3 +447,74 @@ fn the_log_goes_on_where_it_ended() {
 fn an_entry_of_no_replica_is_refused() {
     SegmentWriter::new().append(&entry(P1, 1, 1));
 }
+
+/// Entries 1 and 2 of P1 stand in segment 1, 3 of P1 in segment 2, and there 1 and 2 are carried.
+fn carried() -> (Disk, SegmentWriter) {
+    let (mut disk, mut writer) =
+        written(&[&[installed(P1, at(0, 0)), entry(P1, 6, 1), entry(P1, 6, 2)]]);
+    writer.roll_over();
+    writer.append(&entry(P1, 6, 3));
+    disk.flush(&mut writer);
+    for record in [entry(P1, 6, 1), entry(P1, 6, 2)] {
+        let LogRecord::Entry { partition, entry } = record else {
+            unreachable!("these are entries");
+        };
+        writer.carry(partition, &entry);
+    }
+    (disk, writer)
+}
+
+fn recover_second(disk: &Disk) -> Result<RecoveredLog, LogError> {
+    let only_second = SegmentBytes {
+        file: "s2",
+        epoch: 2,
+        bytes: &disk.segments[1],
+    };
+    Ok(recover(&[only_second])?.log)
+}
+
+#[test]
+fn a_segment_can_go_once_its_entries_are_carried() {
+    let (mut disk, mut writer) = carried();
+    recover_second(&disk).expect_err("1 and 2 are missing before they are durable");
+    disk.flush(&mut writer);
+    let log = recover_second(&disk).expect("recovers");
+    assert_eq!(positions(&log, P1), [(6, 1), (6, 2), (6, 3)]);
+}
+
+#[test]
+fn a_power_cut_while_entries_are_carried_takes_nothing() {
+    let (mut disk, mut writer) = carried();
+    let start = writer.offset() as usize;
+    disk.flush(&mut writer);
+    let whole = disk.last().clone();
+    for cut in start..=whole.len() {
+        *disk.last() = whole[..cut].to_vec();
+        let log = disk.recover().expect("a cut is no damage").log;
+        assert_eq!(
+            positions(&log, P1),
+            [(6, 1), (6, 2), (6, 3)],
+            "cut at {cut}"
+        );
+    }
+}
+
+#[test]
+fn a_later_entry_replaces_what_was_carried_and_what_follows_it() {
+    let (mut disk, mut writer) = carried();
+    writer.append(&entry(P1, 7, 2));
+    disk.flush(&mut writer);
+    let log = recover_second(&disk).expect("recovers");
+    assert_eq!(positions(&log, P1), [(6, 1), (7, 2)]);
+}
+
+#[test]
+#[should_panic(expected = "only what is needed is carried")]
+fn what_is_discarded_is_not_carried() {
+    let (_, mut writer) = carried();
+    writer.discard(P1, at(6, 2));
+    let LogRecord::Entry { partition, entry } = entry(P1, 6, 2) else {
+        unreachable!("this is an entry");
+    };
+    writer.carry(partition, &entry);
+}

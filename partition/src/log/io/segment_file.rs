@@ -4,6 +4,7 @@
 use super::directory::failed;
 use crate::log::LogError;
 use std::fs::{File, OpenOptions};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -58,6 +59,16 @@ impl SegmentFile {
             .map_err(failed("write", &self.path))?;
         self.length = self.length.max(offset + bytes.len() as u64);
         Ok(())
+    }
+
+    /// The bytes up to the end of a span, of which those before it are zeros.
+    pub(super) fn read(&self, span: Range<usize>) -> Result<Vec<u8>, LogError> {
+        let mut bytes = vec![0; span.end];
+        let read = self
+            .file
+            .read_exact_at(&mut bytes[span.start..], span.start as u64);
+        read.map_err(failed("read", &self.path))?;
+        Ok(bytes)
     }
 
     pub(super) fn sync(&self) -> Result<(), LogError> {

@@ -331,3 +331,100 @@ fn the_log_thread_says_how_large_the_log_is() {
     );
     drop(thread.join());
 }
+
+#[test]
+fn an_idle_partition_does_not_hold_the_log_of_a_busy_one() {
+    let directory = tempdir().expect("makes a directory");
+    let (mut wal, _) = open(directory.path());
+    wal.append(&[installed(P1, at(0, 0)), installed(P2, at(0, 0))]);
+    wal.append(&[entry(P2, 1, 1), entry(P2, 1, 2), entry(P2, 1, 3)]);
+    wal.discard(P2, at(1, 1));
+    let mut from = 1;
+    for round in 0..20 {
+        write_entries(&mut wal, from, from + 100);
+        from += 100;
+        wal.discard(P1, at(1, from - 11));
+        let on_disk = wal.bytes_on_disk();
+        assert!(
+            on_disk <= 8 * SMALL.segment_bytes,
+            "{on_disk} bytes after {round} rounds"
+        );
+    }
+    wal.append(&[hard_state(P1, 1, 1)]);
+    wal.flush().expect("flushes");
+    drop(wal);
+    assert_ne!(segments(directory.path())[0], "segment-0000000001.log");
+    let (mut wal, recovered) = open(directory.path());
+    assert_eq!(positions(&recovered, P2), [(1, 2), (1, 3)]);
+    assert_eq!(positions(&recovered, P1).len(), 10);
+    // What was carried is replaced and goes on like any other entry.
+    wal.append(&[entry(P2, 2, 3), entry(P2, 2, 4)]);
+    wal.flush().expect("flushes");
+    drop(wal);
+    let (_, recovered) = open(directory.path());
+    assert_eq!(positions(&recovered, P2), [(1, 2), (2, 3), (2, 4)]);
+}
+
+/// A busy partition, and one that appends, replaces and discards now and then, over many lives. Whatever
+/// is carried when, what was flushed reads back.
+#[test]
+fn what_is_carried_is_what_is_valid() {
+    let mut carried_away = 0;
+    for seed in 0..12 {
+        let mut random = wire::SplitMix64::new(seed);
+        let directory = tempdir().expect("makes a directory");
+        let options = LogOptions {
+            segment_bytes: 8 * 1024,
+        };
+        let open = || WriteAheadLog::open(directory.path(), options).expect("opens");
+        let (mut wal, _) = open();
+        wal.append(&[installed(P1, at(0, 0)), installed(P2, at(0, 0))]);
+        let mut idle: Vec<(u64, u64)> = Vec::new();
+        let (mut term, mut base, mut busy) = (1, 0, 1);
+        for _ in 0..600 {
+            for _ in 0..8 {
+                wal.append(&[sized_entry(P1, 1, busy, 100)]);
+                busy += 1;
+            }
+            match random.below(12) {
+                0 => {
+                    let index = idle.last().map_or(base, |(_, index)| *index) + 1;
+                    wal.append(&[entry(P2, term, index)]);
+                    idle.push((term, index));
+                }
+                1 if !idle.is_empty() => {
+                    let kept = random.below(idle.len() as u64) as usize;
+                    let index = idle[kept].1;
+                    term += 1;
+                    wal.append(&[entry(P2, term, index)]);
+                    idle.truncate(kept);
+                    idle.push((term, index));
+                }
+                2 if idle.len() > 3 => {
+                    let (of, index) = idle[1];
+                    wal.discard(P2, at(of, index));
+                    base = index;
+                    idle.drain(..2);
+                }
+                _ => {}
+            }
+            if busy > 40 {
+                wal.discard(P1, at(1, busy - 30));
+            }
+            wal.flush().expect("flushes");
+            if random.chance(1, 40) {
+                drop(wal);
+                let (again, recovered) = open();
+                assert_eq!(positions(&recovered, P2), idle, "seed {seed}, term {term}");
+                assert_eq!(
+                    recovered.replicas[&P1].entries.len(),
+                    29.min(busy as usize - 1)
+                );
+                wal = again;
+            }
+        }
+        carried_away += usize::from(segments(directory.path())[0] != "segment-0000000001.log");
+        assert!(wal.bytes_on_disk() <= 10 * options.segment_bytes);
+    }
+    assert_eq!(carried_away, 12, "every log has given segments back");
+}

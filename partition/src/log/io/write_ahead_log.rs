@@ -2,19 +2,25 @@
 
 use super::directory::{Directory, Listing, failed};
 use super::segment_file::{FILL_STEP_BYTES, SegmentFile};
+use crate::log::carrying::{valid_entries, valid_ranges};
 use crate::log::low_water_mark::SegmentContents;
 use crate::log::recovery::{LogReader, SegmentBytes};
 use crate::log::{LogError, LogRecord, RecoveredLog, SegmentWriter};
 use std::collections::VecDeque;
 use std::fs;
 use std::path::Path;
-use wire::ids::PartitionId;
+use wire::ids::{LogIndex, PartitionId};
 use wire::message::LogPosition;
 
 /// So far ahead of the writes a segment is filled with zeros, bytes.
 const FILL_AHEAD_BYTES: u64 = 4 * FILL_STEP_BYTES;
 /// So many files are kept to be used again; more are removed.
 const FREE_FILES_MAX: usize = 2;
+/// Of the older segments beyond so many, what is needed is carried into the current one.
+const OLDER_SEGMENTS_MAX: usize = 4;
+/// If that is more than such a part of a segment, it is left where it is: a partition that is busy
+/// discards it soon, and one that cannot discard would have all of it written again and again.
+const CARRIED_PART: u64 = 4;
 
 /// How a log lies on its disk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -119,8 +125,10 @@ impl WriteAheadLog {
     pub fn append(&mut self, records: &[LogRecord]) {
         for record in records {
             self.maybe_roll_over();
+            let start = self.writer.end() as usize;
             self.writer.append(record);
-            self.contents.note_record(record);
+            let end = self.writer.end() as usize;
+            self.contents.note_record(record, start..end);
             if let LogRecord::ReplicaInstalled { partition, .. }
             | LogRecord::ReplicaDropped { partition } = record
             {
@@ -157,14 +165,19 @@ impl WriteAheadLog {
         if self.writer.pending().is_empty() {
             return Ok(());
         }
-        if self.current_epoch != self.writer.epoch() {
+        let begins = self.current_epoch != self.writer.epoch();
+        if begins {
             self.begin_segment()?;
         }
         self.current
             .write(self.writer.pending(), self.writer.offset())?;
         self.current.sync()?;
         self.writer.flushed();
-        self.recycle()
+        self.recycle()?;
+        if begins {
+            self.maybe_carry()?;
+        }
+        Ok(())
     }
 
     /// How much of the current segment is used, bytes.
@@ -201,11 +214,58 @@ impl WriteAheadLog {
         Ok(())
     }
 
+    /// Says again what little is needed of the oldest segments, if there are many. Durable with the next
+    /// flush; then they are used again.
+    fn maybe_carry(&mut self) -> Result<(), LogError> {
+        let mut room = self.options.segment_bytes / CARRIED_PART;
+        for at in 0..self.older.len().saturating_sub(OLDER_SEGMENTS_MAX) {
+            let contents = &self.older[at].contents;
+            let needed = contents.needed_bytes(|partition| self.mark(partition));
+            if needed > room {
+                return Ok(());
+            }
+            room -= needed;
+            self.carry(at)?;
+        }
+        Ok(())
+    }
+
+    fn carry(&mut self, at: usize) -> Result<(), LogError> {
+        let segment = &self.older[at];
+        let span = segment
+            .contents
+            .needed_span(|partition| self.mark(partition));
+        let Some(span) = span else { return Ok(()) };
+        let path = self.directory.segment(segment.epoch);
+        let bytes = SegmentFile::open(path.clone())?.read(span.clone())?;
+        let start = span.start as u64;
+        let later = self.older.iter().skip(at + 1).map(|older| &older.contents);
+        let later = later.chain([&self.contents]);
+        let ranges = valid_ranges(&segment.contents, later, |partition| self.mark(partition));
+        let entries = valid_entries(&bytes, segment.epoch, span, &ranges);
+        let entries = entries.map_err(|why| LogError::Damaged {
+            file: path.to_string_lossy().into_owned(),
+            offset: start,
+            why,
+        })?;
+        for (partition, entry) in entries {
+            let start = self.writer.end() as usize;
+            self.writer.carry(partition, &entry);
+            let end = self.writer.end() as usize;
+            self.contents.note_entry(partition, entry.index, start..end);
+        }
+        self.older[at].contents = SegmentContents::default();
+        Ok(())
+    }
+
+    fn mark(&self, partition: PartitionId) -> Option<LogIndex> {
+        Some(self.writer.base(partition)?.index)
+    }
+
     /// Frees the oldest segments that are not needed. What says so is durable by now.
     fn recycle(&mut self) -> Result<(), LogError> {
         while let Some(oldest) = self.older.front() {
-            let mark = |partition| Some(self.writer.base(partition)?.index);
-            if oldest.contents.is_needed(mark) {
+            if oldest.contents.is_needed(|partition| self.mark(partition)) {
                 return Ok(());
             }
             let epoch = oldest.epoch;
