@@ -177,7 +177,7 @@ async fn add_one(client: &Client, names: &BTreeSet<String>) -> u32 {
         match transaction.commit().await {
             Ok(committed) => return committed.partitions,
             // It lost against others for long. Nothing of it was done.
-            Err(Error::RetriesExhausted { .. }) => {}
+            Err(error @ Error::RetriesExhausted { .. }) => println!("{error}"),
             Err(error) => panic!("{names:?}: {error}"),
         }
     }

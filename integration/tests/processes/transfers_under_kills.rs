@@ -54,6 +54,8 @@ async fn no_money_is_made_or_lost_while_nodes_are_killed() {
             &clients,
             "--seconds",
             &length,
+            "--accounts",
+            "2000",
         ];
         let bench = cluster.program().command(&bench);
         let mut bench = Process::start(bench, "bench", cluster.directory());

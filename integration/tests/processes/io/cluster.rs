@@ -160,9 +160,17 @@ fn is_led(status: &Value) -> Result<(), String> {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        if std::thread::panicking()
-            && let Some(directory) = self.directory.take()
-        {
+        if !std::thread::panicking() {
+            return;
+        }
+        // The nodes still run: locks and waiting requests tell what a story was stuck in.
+        let status = ["status", "--connect", &self.list()];
+        if let Ok(status) = self.program.command(&status).output() {
+            let (out, err) = (&status.stdout, &status.stderr);
+            println!("---- status\n{}", String::from_utf8_lossy(out));
+            println!("{}", String::from_utf8_lossy(err));
+        }
+        if let Some(directory) = self.directory.take() {
             println!("logs and data are kept in {}", directory.keep().display());
         }
     }
