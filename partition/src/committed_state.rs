@@ -309,7 +309,9 @@ impl CommittedState {
                 self.collected = Collected {
                     outcomes_kept_from: self.collected.outcomes_kept_from.max(outcomes_kept_from),
                     replicated: self.collected.replicated.max(replicated),
-                    highest: self.highest,
+                    // Not what is in memory: after a restart that lacks the timestamps of aborted shares,
+                    // and replicas must write the same row. What goes here lay below `closed`.
+                    highest: self.collected.highest.max(closed),
                 };
                 let row = meta_rows::encode(&self.collected);
                 changes.meta.insert(meta_rows::collected_key(), Some(row));
