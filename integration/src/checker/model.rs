@@ -43,8 +43,13 @@ impl VersionModel {
             .collect();
         committed.sort_by_key(|(at, index, _)| (*at, *index));
         let mut model = VersionModel::default();
-        for (at, index, transaction) in committed {
-            model.run(at, index, transaction)?;
+        for (at, index, transaction) in &committed {
+            model.run(*at, *index, transaction)?;
+        }
+        for (at, index, transaction) in &committed {
+            for guard in &transaction.guards {
+                model.check_guard(*at, *index, guard)?;
+            }
         }
         Ok(model)
     }
@@ -96,17 +101,20 @@ impl VersionModel {
             .collect()
     }
 
-    /// A version in a range with `above < timestamp < below` that changes something.
+    /// A version in a range with `above < timestamp <= up_to` that changes something and that another
+    /// than `own` wrote.
     pub fn change_between(
         &self,
         range: &KeyRange,
         above: Timestamp,
-        below: Timestamp,
+        up_to: Timestamp,
+        own: TransactionIndex,
     ) -> Option<(&Key, &ModelVersion)> {
         self.in_range(range).find_map(|(key, versions)| {
             let from = versions.partition_point(|v| v.timestamp <= above);
-            let to = versions.partition_point(|v| v.timestamp < below).max(from);
-            let change = versions[from..to].iter().find(|v| !v.changes_nothing)?;
+            let to = versions.partition_point(|v| v.timestamp <= up_to).max(from);
+            let is_change = |v: &&ModelVersion| !v.changes_nothing && v.writer != own;
+            let change = versions[from..to].iter().find(is_change)?;
             Some((key, change))
         })
     }
@@ -124,9 +132,6 @@ impl VersionModel {
         index: TransactionIndex,
         transaction: &Transaction,
     ) -> Result<(), Violation> {
-        for guard in &transaction.guards {
-            self.check_guard(at, index, guard)?;
-        }
         let mut results = Vec::new();
         for operation in &transaction.operations {
             results.push(self.apply(at, index, operation)?);
@@ -147,35 +152,21 @@ impl VersionModel {
         Ok(())
     }
 
-    fn below(&self, key: &Key, at: Timestamp) -> Option<&ModelVersion> {
-        self.at(key, at.previous()).map(|(_, version)| version)
-    }
-
     fn check_guard(
         &self,
         at: Timestamp,
         index: TransactionIndex,
         guard: &Guard,
     ) -> Result<(), Violation> {
-        let version = self.below(&guard.key, at);
-        let live = version.and_then(|v| v.value.as_ref().map(|value| (v, value)));
-        let value = live.map(|(_, value)| value);
-        let as_number = value.map_or(Some(0), number);
-        let holds = match &guard.condition {
-            Condition::Exists => value.is_some(),
-            Condition::Absent => value.is_none(),
-            Condition::Equals(wanted) => value == Some(wanted),
-            Condition::NotEquals(unwanted) => value != Some(unwanted),
-            Condition::VersionIs(None) => value.is_none(),
-            Condition::VersionIs(Some(wanted)) => live.is_some_and(|(v, _)| {
-                v.timestamp == *wanted || (v.changes_nothing && v.timestamp > *wanted)
-            }),
-            Condition::AtLeast(least) => as_number.is_some_and(|n| n >= *least),
-            Condition::AtMost(most) => as_number.is_some_and(|n| n <= *most),
-        };
-        if holds {
+        // Two transactions may stand at one timestamp if no key is written by both. Then one may have
+        // seen the other, so what holds with or without that is right.
+        let below = self.at(&guard.key, at.previous());
+        let with_equals = self.read_by(index, &guard.key, at);
+        let states = [below, with_equals].map(|found| found.map(|(_, version)| version));
+        if states.iter().any(|state| holds(&guard.condition, *state)) {
             return Ok(());
         }
+        let version = states[0];
         let why = format!(
             "{index:?} committed at {at} although its guard {:?} on {} did not hold: just below there was {version:?}",
             guard.condition, guard.key
@@ -221,6 +212,24 @@ impl VersionModel {
             changes_nothing,
         });
         Ok(value)
+    }
+}
+
+fn holds(condition: &Condition, version: Option<&ModelVersion>) -> bool {
+    let live = version.and_then(|v| v.value.as_ref().map(|value| (v, value)));
+    let value = live.map(|(_, value)| value);
+    let as_number = value.map_or(Some(0), number);
+    match condition {
+        Condition::Exists => value.is_some(),
+        Condition::Absent => value.is_none(),
+        Condition::Equals(wanted) => value == Some(wanted),
+        Condition::NotEquals(unwanted) => value != Some(unwanted),
+        Condition::VersionIs(None) => value.is_none(),
+        Condition::VersionIs(Some(wanted)) => live.is_some_and(|(v, _)| {
+            v.timestamp == *wanted || (v.changes_nothing && v.timestamp > *wanted)
+        }),
+        Condition::AtLeast(least) => as_number.is_some_and(|n| n >= *least),
+        Condition::AtMost(most) => as_number.is_some_and(|n| n <= *most),
     }
 }
 
@@ -282,6 +291,14 @@ mod tests {
         let history = history([commit(5, vec![put(&key("b"), "x")]), late]);
         let violation = VersionModel::replay(&history).unwrap_err();
         assert!(violation.why.contains("guard"), "{violation}");
+    }
+
+    #[test]
+    fn a_guard_may_rest_on_a_write_at_the_very_commit_timestamp() {
+        let mut guarded = commit(10, vec![put(&key("a"), "1")]);
+        guarded.guards = vec![guard(&key("b"), Condition::Exists)];
+        let history = history([guarded, commit(10, vec![put(&key("b"), "x")])]);
+        assert!(VersionModel::replay(&history).is_ok());
     }
 
     #[test]

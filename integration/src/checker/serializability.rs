@@ -133,7 +133,7 @@ fn check_still_holds(
     model: &VersionModel,
 ) -> Result<(), Violation> {
     for observation in &transaction.reads {
-        let change = model.change_between(&observation.covered(), snapshot, at);
+        let change = model.change_between(&observation.covered(), snapshot, at, index);
         if let Some((key, version)) = change {
             let why = format!(
                 "{index:?} read {key} at {snapshot} and committed at {at}, but {:?} changed it at {} in between",

@@ -10,6 +10,9 @@ use wire::SplitMix64;
 use wire::keys::Key;
 use wire::message::{Condition, OperationKind};
 
+/// How many further registers there are that are seldom touched.
+const COLD_REGISTERS: u64 = 60;
+
 /// The registers.
 pub struct Register {
     letters: Letters,
@@ -21,7 +24,7 @@ impl Register {
     /// The workload's name.
     pub const NAME: &'static str = "register";
 
-    /// So many registers, two at least.
+    /// So many hot registers, two at least, and some cold ones.
     pub fn new(letters: Letters, registers: u64) -> Register {
         Register {
             letters,
@@ -42,7 +45,10 @@ impl Workload for Register {
     }
 
     fn next(&mut self, random: &mut SplitMix64) -> Plan {
-        let (one, other) = two_of(random, self.registers);
+        let (mut one, other) = two_of(random, self.registers);
+        if random.chance(1, 2) {
+            one = self.registers + random.below(COLD_REGISTERS);
+        }
         let (one, other) = (
             key(self.letters, Self::NAME, one),
             key(self.letters, Self::NAME, other),
