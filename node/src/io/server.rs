@@ -344,7 +344,7 @@ impl Running {
             Incoming::PeerDialled { node, address, .. } => {
                 // It may have moved: from now on it is dialled where it says that it listens.
                 if !self.routes.contains_key(&node) {
-                    self.channel_to(&address);
+                    self.channel_to(&address).dial_now();
                 }
                 None
             }

@@ -30,7 +30,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// The first pause between two tries to dial.
@@ -88,6 +88,8 @@ struct Shared {
     identity: SharedIdentity,
     incoming: mpsc::Sender<Incoming>,
     state: Mutex<State>,
+    /// The other side is known to live: no need to wait before the next try.
+    alive: Notify,
 }
 
 /// An ordered, one-way channel to whoever listens at an address. Dropping it closes it.
@@ -109,6 +111,7 @@ impl PeerChannel {
             identity,
             incoming,
             state: Mutex::default(),
+            alive: Notify::new(),
         });
         let closed = CancellationToken::new();
         let keeping = shared.clone().keep_open();
@@ -127,6 +130,14 @@ impl PeerChannel {
     /// The node at the other end, while a connection stands.
     pub fn node(&self) -> Option<NodeId> {
         self.shared.state().standing.as_ref()?.node
+    }
+
+    /// The node at the other end has just been heard: a channel that waits before its next try to dial
+    /// tries at once. A node that was restarted is so reached in both directions at the same time.
+    pub fn dial_now(&self) {
+        if self.shared.state().standing.is_none() {
+            self.shared.alive.notify_one();
+        }
     }
 
     /// Sends to a node; returns whether a connection to it stands. A frame that is too long is divided.
@@ -203,8 +214,10 @@ impl Shared {
             if stood {
                 backoff = DIAL_BACKOFF_MIN;
             }
-            tokio::time::sleep(backoff).await;
-            backoff = (backoff * 2).min(DIAL_BACKOFF_MAX);
+            backoff = tokio::select! {
+                () = tokio::time::sleep(backoff) => (backoff * 2).min(DIAL_BACKOFF_MAX),
+                () = self.alive.notified() => DIAL_BACKOFF_MIN,
+            };
         }
     }
 
