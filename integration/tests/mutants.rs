@@ -4,6 +4,10 @@
 use integration::io::run_many;
 use integration::simulation::{Mixture, SimulationOptions};
 use node::Mutant;
+use partition::Mutant::{
+    EmptyCacheOfNewLeader, LockAfterProposal, NoEndedMarker, NoTimestampCache, ReadSkipsLock,
+    ServesBeforeOwnEntry,
+};
 use std::time::Duration;
 
 const JOBS: usize = 2;
@@ -46,6 +50,42 @@ fn acknowledged_before_fsync() {
 
 #[test]
 fn no_timestamp_cache() {
-    let mutant = Mutant::Partition(partition::Mutant::NoTimestampCache);
-    is_caught(mutant, Mixture::Contention, 20);
+    is_caught(Mutant::Partition(NoTimestampCache), Mixture::Contention, 20);
+}
+
+#[test]
+fn a_read_skips_a_lock() {
+    is_caught(Mutant::Partition(ReadSkipsLock), Mixture::Contention, 20);
+}
+
+#[test]
+fn a_lock_counts_only_after_the_proposal() {
+    is_caught(
+        Mutant::Partition(LockAfterProposal),
+        Mixture::Contention,
+        20,
+    );
+}
+
+#[test]
+fn a_new_leader_starts_with_an_empty_cache() {
+    is_caught(
+        Mutant::Partition(EmptyCacheOfNewLeader),
+        Mixture::Contention,
+        100,
+    );
+}
+
+#[test]
+fn a_leader_serves_before_an_entry_of_its_own_term() {
+    is_caught(
+        Mutant::Partition(ServesBeforeOwnEntry),
+        Mixture::Contention,
+        100,
+    );
+}
+
+#[test]
+fn no_ended_marker() {
+    is_caught(Mutant::Partition(NoEndedMarker), Mixture::Contention, 100);
 }
