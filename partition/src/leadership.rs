@@ -81,6 +81,12 @@ impl Leadership {
         self.promise
     }
 
+    /// Whether an acknowledgement of this term brings more than the same member gave before.
+    pub(crate) fn is_progress(&self, by: NodeId, term: Term, promise: Timestamp) -> bool {
+        let known = self.acknowledged.get(&by).copied().unwrap_or_default();
+        term == self.term && promise > known
+    }
+
     /// A member has acknowledged a promise in a term; says whether the promise that holds rose.
     pub(crate) fn on_acknowledged(&mut self, by: NodeId, term: Term, promise: Timestamp) -> bool {
         if term != self.term {

@@ -193,7 +193,12 @@ impl Replica {
             }
             ReplicaEvent::Store(report) => self.on_store_report(cx, report, out),
             ReplicaEvent::PromiseAcknowledged { by, term, promise } => {
-                self.replication.on_contact(monotonic, by, term);
+                // A leader whose promise no longer grows (its clock vouches for nothing, its disk hangs)
+                // serves nobody: it counts as out of touch, and makes room within an election timeout.
+                let leadership = self.leadership.as_ref();
+                if leadership.is_some_and(|l| l.is_progress(by, term, promise)) {
+                    self.replication.on_contact(monotonic, by, term);
+                }
                 self.on_promise_acknowledged(cx, by, term, promise, out);
             }
         }

@@ -275,3 +275,26 @@ fn a_follower_keeps_the_state_that_the_leader_commits() {
     world.receive(2, append(vec![entry], 1));
     assert_eq!(world.replica.status().locks, 1);
 }
+
+#[test]
+fn a_leader_whose_promise_no_longer_grows_makes_room() {
+    // Its followers answer every heartbeat, but acknowledge nothing new: its clock vouches for nothing,
+    // or its disk hangs.
+    let stalled = START_MS + 1_400;
+    let mut world = serving(at(0));
+    for _ in 0..4 {
+        world.pass(100);
+        world.promise_by(NodeId(2), stalled);
+    }
+    assert_eq!(world.replica.status().role, ReplicaRole::Leader);
+    world.pass(100);
+    world.promise_by(NodeId(2), stalled);
+    assert_eq!(world.replica.status().role, ReplicaRole::Follower);
+    // One whose promise grows stays.
+    let mut world = serving(at(0));
+    for step in 1..20 {
+        world.pass(100);
+        world.promise_by(NodeId(2), stalled + step * 100);
+    }
+    assert_eq!(world.replica.status().role, ReplicaRole::Leader);
+}

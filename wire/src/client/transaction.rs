@@ -335,9 +335,11 @@ impl Transaction {
             return Err(answered.unexpected("a page of the scan"));
         };
         self.snapshot = Some(*at);
+        // It was read, whatever comes of laying the own writes over it.
+        self.record_read(covered.clone())?;
         let rows = self.overlay.merge(rows.clone(), &covered, pager.reverse)?;
         pager.on_page(rows, rest.clone());
-        self.record_read(covered)
+        Ok(())
     }
 
     /// Locks a key and gives its value in the snapshot, which moves up if the key is newer.
