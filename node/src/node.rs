@@ -171,6 +171,7 @@ impl Node {
             why: error.to_string(),
         })?;
         if let Some(founding) = node.founder.founding().cloned() {
+            node.warn_of_other_founders(&founding);
             let start = known.map_or(0, |identity| identity.start) + 1;
             node.join(&founding, start, now);
             for (partition, replica) in recovered.replicas {
@@ -190,6 +191,19 @@ impl Node {
             }
         }
         Ok(node)
+    }
+
+    /// A list of founders means nothing to a founded node, but whoever gave another one should know.
+    fn warn_of_other_founders(&self, founding: &Founding) {
+        let given = cluster::sorted_founders(self.config.join.clone());
+        let founders: Vec<String> = founding.members.iter().map(|m| m.address.clone()).collect();
+        if given != founders {
+            tracing::warn!(
+                ?given,
+                ?founders,
+                "this node belongs to a cluster already, founded by others than --join names: --join is ignored"
+            );
+        }
     }
 
     /// Takes its place in a founded cluster.
@@ -272,6 +286,23 @@ impl Node {
     /// This node's id, once it has one.
     pub fn me(&self) -> Option<NodeId> {
         self.membership.as_ref().map(|m| m.identity.node)
+    }
+
+    /// Where this node stands on its way into a cluster, in words for an operator.
+    pub fn standing(&self) -> String {
+        match &self.membership {
+            Some(Membership { identity, .. }) => format!(
+                "{} of cluster {} (start {})",
+                identity.node, identity.cluster, identity.start
+            ),
+            None => {
+                let problem = self.founder.problem();
+                format!(
+                    "not founded: {}",
+                    problem.unwrap_or_else(|| self.founder.state())
+                )
+            }
+        }
     }
 
     /// The map of key ranges, once there is one.

@@ -150,6 +150,7 @@ fn resolve(listen: &str) -> Result<SocketAddr, Failure> {
 async fn until_stopped(server: ServerHandle) -> Result<(), Failure> {
     let mut signals = StopSignals::catch()?;
     let mut look = tokio::time::interval(LOOK_EVERY);
+    let mut standing = server.standing();
     loop {
         tokio::select! {
             why = signals.wait() => {
@@ -157,6 +158,7 @@ async fn until_stopped(server: ServerHandle) -> Result<(), Failure> {
                 server.stop();
                 return server.join().map_err(Failure::error);
             }
+            Ok(()) = standing.changed() => eprintln!("{}", *standing.borrow_and_update()),
             _ = look.tick() => {
                 if server.is_finished() {
                     return server.join().map_err(Failure::error);

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use wire::handshake::Membership;
 use wire::ids::NodeId;
 use wire::io::{Incoming, PeerChannel, SharedIdentity};
@@ -100,6 +100,7 @@ pub struct Server;
 pub struct ServerHandle {
     address: SocketAddr,
     stop: mpsc::UnboundedSender<Report>,
+    standing: watch::Receiver<String>,
     thread: JoinHandle<Result<(), ServerError>>,
 }
 
@@ -107,6 +108,11 @@ impl ServerHandle {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where the node stands on its way into a cluster, in words; changes as that does.
+    pub fn standing(&self) -> watch::Receiver<String> {
+        self.standing.clone()
     }
 
     /// Asks it to stop. What it has acknowledged is durable already.
@@ -142,6 +148,7 @@ impl Server {
             .map_err(io_error("the listening address"))?;
         let (reports, inbox) = mpsc::unbounded_channel();
         let (ready, started) = oneshot::channel();
+        let (tell, standing) = watch::channel(String::new());
         let stop = reports.clone();
         let thread = std::thread::Builder::new()
             .name(format!("node-{}", address.port()))
@@ -151,7 +158,7 @@ impl Server {
                     .build();
                 let runtime = runtime.map_err(io_error("the node thread's runtime"))?;
                 runtime.block_on(async move {
-                    let running = Running::open(options, address, reports, inbox).await?;
+                    let running = Running::open(options, address, reports, inbox, tell).await?;
                     // Nobody waits for a server whose starter has gone.
                     ready.send(()).ok();
                     running.run().await
@@ -162,6 +169,7 @@ impl Server {
             Ok(()) => Ok(ServerHandle {
                 address,
                 stop,
+                standing,
                 thread,
             }),
             Err(_) => Err(thread
@@ -189,6 +197,9 @@ struct Running {
     incoming: mpsc::Receiver<Incoming>,
     incoming_sender: mpsc::Sender<Incoming>,
     inbox: mpsc::UnboundedReceiver<Report>,
+    standing: watch::Sender<String>,
+    /// It is a member and has said so.
+    is_standing_final: bool,
     /// By the address that is dialled.
     channels: BTreeMap<String, PeerChannel>,
     /// Which address leads to which node.
@@ -201,6 +212,7 @@ impl Running {
         address: SocketAddr,
         reports: mpsc::UnboundedSender<Report>,
         inbox: mpsc::UnboundedReceiver<Report>,
+        standing: watch::Sender<String>,
     ) -> Result<Running, ServerError> {
         let mut clock = MachineClock::open(options.clock)?;
         let (wal, recovered) = open_log(&options)?;
@@ -243,6 +255,8 @@ impl Running {
             incoming,
             incoming_sender,
             inbox,
+            standing,
+            is_standing_final: false,
             channels: BTreeMap::new(),
             routes: BTreeMap::new(),
         })
@@ -321,11 +335,26 @@ impl Running {
             for effect in effects.drain(..) {
                 self.do_effect(effect)?;
             }
+            self.tell_standing();
             let wake = self.node.next_wake(&now).unwrap_or(Duration::from_secs(1));
             self.timer.set(wake).map_err(io_error("the timer"))?;
             // Under load there is always a next event; the sockets' tasks must have their turn too.
             tokio::task::yield_now().await;
         }
+    }
+
+    /// Tells how far the founding is, until it is done.
+    fn tell_standing(&mut self) {
+        if self.is_standing_final {
+            return;
+        }
+        self.is_standing_final = self.node.me().is_some();
+        let now = self.node.standing();
+        self.standing.send_if_modified(|before| {
+            let changed = *before != now;
+            *before = now;
+            changed
+        });
     }
 
     fn event_of(&mut self, message: Incoming) -> Option<Event> {
