@@ -15,6 +15,8 @@
 
 mod answers;
 mod requests;
+#[cfg(test)]
+mod tests;
 
 use super::clocks::true_timestamp;
 use super::network::Seat;
