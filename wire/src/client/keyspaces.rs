@@ -4,7 +4,7 @@
 //!   keyspace/<name> -> id, decimal          keyspace-next -> the next free id, decimal
 //! ```
 //!
-//! `default` has the id 1 without being written down. Ids are never given twice.
+//! `default` has the id 1 whether it is written down or not. Ids are never given twice.
 
 use super::{Client, Error, prefix};
 use crate::ids::KeyspaceId;
@@ -39,6 +39,15 @@ fn parse_id(version: &VersionedValue) -> Result<KeyspaceId, Error> {
             "the system's keyspace holds '{value}' for the id of a keyspace"
         ))
     })
+}
+
+/// The name and id of a row; `None` for `default`, which everybody knows without it.
+fn listed(name: &[u8], version: &VersionedValue) -> Result<Option<(String, KeyspaceId)>, Error> {
+    let name = String::from_utf8_lossy(name).into_owned();
+    if name == DEFAULT_NAME {
+        return Ok(None);
+    }
+    Ok(Some((name, parse_id(version)?)))
 }
 
 impl Client {
@@ -84,9 +93,26 @@ impl Client {
         let mut rows = system.scan(prefix(NAME_PREFIX));
         while let Some(row) = rows.next().await? {
             let name = &row.key.user()[NAME_PREFIX.len()..];
-            let name = String::from_utf8_lossy(name).into_owned();
-            all.push((name, parse_id(&row.version)?));
+            all.extend(listed(name, &row.version)?);
         }
         Ok(all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clock::Timestamp;
+
+    #[test]
+    fn the_row_of_the_default_keyspace_is_not_listed_again() {
+        let id = |id: &'static str| VersionedValue {
+            timestamp: Timestamp::ZERO,
+            value: id.into(),
+        };
+        assert_eq!(listed(b"default", &id("1")).unwrap(), None);
+        let orders = Some(("orders".to_owned(), KeyspaceId(7)));
+        assert_eq!(listed(b"orders", &id("7")).unwrap(), orders);
+        assert!(listed(b"orders", &id("x")).is_err());
     }
 }
