@@ -6,17 +6,23 @@
 //! ```
 //!
 //! Started again on the same directory, the nodes listen where they did, if those ports are free.
+//!
+//! A cluster numbers its founders by their sorted addresses, so the listeners are sorted before the
+//! first start: `node-1` is the node that `status` calls n1. Layouts written before that was so keep
+//! their directories, and the ids are told beside them.
 
 use crate::failure::Failure;
 use clock::io::BoundSource;
 use node::Timing;
 use node::io::server::{Server, ServerHandle, ServerOptions};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
+use wire::ids::NodeId;
 use wire::keys::Key;
 
 /// What a local cluster is made of.
@@ -39,6 +45,20 @@ pub(crate) const NODES_DEFAULT: u32 = 3;
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Layout {
     addresses: Vec<SocketAddr>,
+    /// The id of the node at each address; empty in layouts of old.
+    #[serde(default)]
+    ids: Vec<u32>,
+}
+
+/// The ids that the cluster gives to the founders at these addresses.
+fn founders_ids(addresses: &[SocketAddr]) -> Vec<u32> {
+    let sorted = cluster::sorted_founders(addresses.iter().map(ToString::to_string));
+    let id = |address: &SocketAddr| {
+        let address = address.to_string();
+        let below = sorted.iter().filter(|other| **other < address).count();
+        below as u32 + 1
+    };
+    addresses.iter().map(id).collect()
 }
 
 /// A running cluster.
@@ -46,6 +66,8 @@ struct Layout {
 pub(crate) struct LocalCluster {
     servers: Vec<ServerHandle>,
     directory: PathBuf,
+    /// The id of each server's node.
+    ids: Vec<u32>,
     /// Was there data already?
     resumed: bool,
     temporary: Option<TempDir>,
@@ -65,14 +87,18 @@ impl LocalCluster {
         let before = read_layout(&directory)?;
         let nodes = node_count(options.nodes, before.as_ref())?;
         let listeners = listen(nodes, before.as_ref())?;
-        let addresses: Vec<SocketAddr> = listeners
-            .iter()
-            .map(TcpListener::local_addr)
-            .collect::<io::Result<_>>()?;
+        let addresses = addresses_of(&listeners)?;
         let join: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-        write_layout(&directory, &Layout { addresses })?;
+        let ids = match &before {
+            Some(layout) if layout.ids.len() == layout.addresses.len() => layout.ids.clone(),
+            Some(layout) => founders_ids(&layout.addresses),
+            None => founders_ids(&addresses),
+        };
+        let layout = Layout { addresses, ids };
+        write_layout(&directory, &layout)?;
         let mut cluster = LocalCluster {
             servers: Vec::new(),
+            ids: layout.ids,
             resumed: before.is_some(),
             temporary,
             directory,
@@ -98,6 +124,14 @@ impl LocalCluster {
             }
         }
         Ok(cluster)
+    }
+
+    /// The nodes' ids and where they listen, ascending by id.
+    pub(crate) fn nodes(&self) -> Vec<(NodeId, String)> {
+        let ids = self.ids.iter().map(|id| NodeId(*id));
+        let mut nodes: Vec<_> = ids.zip(self.addresses()).collect();
+        nodes.sort();
+        nodes
     }
 
     /// Where the nodes listen.
@@ -174,7 +208,16 @@ fn listen(nodes: u32, before: Option<&Layout>) -> Result<Vec<TcpListener>, Failu
         };
         listeners.push(listener);
     }
-    Ok(listeners)
+    if before.is_some() {
+        return Ok(listeners);
+    }
+    let ids = founders_ids(&addresses_of(&listeners)?);
+    let by_id: BTreeMap<u32, TcpListener> = ids.into_iter().zip(listeners).collect();
+    Ok(by_id.into_values().collect())
+}
+
+fn addresses_of(listeners: &[TcpListener]) -> io::Result<Vec<SocketAddr>> {
+    listeners.iter().map(TcpListener::local_addr).collect()
 }
 
 fn layout_file(directory: &Path) -> PathBuf {
@@ -206,13 +249,27 @@ fn write_layout(directory: &Path, layout: &Layout) -> Result<(), Failure> {
 mod tests {
     use super::*;
 
+    fn at(port: u16) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+    }
+
+    fn founded_at(addresses: Vec<SocketAddr>) -> Layout {
+        let ids = founders_ids(&addresses);
+        Layout { addresses, ids }
+    }
+
+    #[test]
+    fn founders_are_numbered_by_their_addresses_as_texts() {
+        assert_eq!(founders_ids(&[at(4001), at(40002), at(39999)]), [3, 2, 1]);
+        let old: Layout = serde_json::from_str(r#"{"addresses":["127.0.0.1:2"]}"#).unwrap();
+        assert!(old.ids.is_empty(), "{old:?}");
+    }
+
     #[test]
     fn the_layout_is_found_again() {
         let directory = tempfile::tempdir().unwrap();
         assert_eq!(read_layout(directory.path()).unwrap(), None);
-        let layout = Layout {
-            addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 4001))],
-        };
+        let layout = founded_at(vec![at(4001)]);
         write_layout(directory.path(), &layout).unwrap();
         assert_eq!(read_layout(directory.path()).unwrap(), Some(layout));
         std::fs::write(layout_file(directory.path()), "{").unwrap();
@@ -223,8 +280,8 @@ mod tests {
     #[test]
     fn nodes_come_back_where_they_were_or_elsewhere_if_that_is_taken() {
         let first = listen(2, None).unwrap();
-        let addresses = first.iter().map(|l| l.local_addr().unwrap()).collect();
-        let layout = Layout { addresses };
+        let layout = founded_at(addresses_of(&first).unwrap());
+        assert_eq!(layout.ids, [1, 2]);
         let elsewhere = listen(2, Some(&layout)).unwrap();
         assert_ne!(elsewhere[0].local_addr().unwrap(), layout.addresses[0]);
         drop(first);
@@ -234,9 +291,7 @@ mod tests {
 
     #[test]
     fn another_number_of_nodes_is_refused() {
-        let layout = Layout {
-            addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 4001))],
-        };
+        let layout = founded_at(vec![at(4001)]);
         assert_eq!(node_count(None, Some(&layout)).unwrap(), 1);
         assert_eq!(node_count(None, None).unwrap(), NODES_DEFAULT);
         assert!(node_count(Some(3), Some(&layout)).is_err());

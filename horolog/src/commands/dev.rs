@@ -119,8 +119,8 @@ fn announce(cluster: &LocalCluster, clock_bound: Duration) {
         "{nodes} in one process, clock bound ±{} (all share this machine's clock)",
         micros(clock_bound.as_micros() as u64)
     );
-    for (number, address) in (1..).zip(&addresses) {
-        println!("  node {number}  {address}");
+    for (node, address) in cluster.nodes() {
+        println!("  {node}  {address}");
     }
     let directory = cluster.directory().display();
     match (cluster.is_temporary(), cluster.is_resumed()) {
