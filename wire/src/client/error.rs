@@ -23,6 +23,12 @@ pub enum Error {
         /// What went wrong last.
         last: String,
     },
+    /// The one node that was asked did not answer.
+    #[error("{why}")]
+    NoAnswer {
+        /// What went wrong.
+        why: String,
+    },
     /// The request was not served.
     #[error(transparent)]
     Request(#[from] RequestError),

@@ -20,6 +20,8 @@ use tokio::time::Instant;
 
 /// How long dialling and shaking hands may take.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a node that is asked alone may take, dialling it included.
+const ASK_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a gateway may take to give its map.
 const MAP_TIMEOUT: Duration = Duration::from_secs(1);
 /// A map older than this is asked for anew beside the next request.
@@ -244,20 +246,33 @@ impl Pool {
         Ok(connection)
     }
 
-    /// Asks one node, no other.
+    /// Asks one node, no other. A connection that turns out to be lost is made anew once.
     pub(in crate::client) async fn ask(
         self: &Arc<Self>,
         gateway: &Arc<str>,
         request: &ClientRequest,
     ) -> Result<Answered, Error> {
-        let waited = self.options.timeout.min(READ_SILENCE_MAX);
-        match self.send(gateway, request, waited).await {
-            Ok(reply) => Ok(Answered {
-                answer: reply?,
-                gateway: gateway.clone(),
-            }),
-            Err(unanswered) => Err(unanswered.into_error(waited)),
-        }
+        let limit = self.options.timeout.min(ASK_TIMEOUT);
+        let asked = async {
+            match self.send(gateway, request, limit).await {
+                Err(Unanswered::Lost(_)) => self.send(gateway, request, limit).await,
+                ended => ended,
+            }
+        };
+        let why = match tokio::time::timeout(limit, asked).await {
+            Ok(Ok(reply)) => {
+                return Ok(Answered {
+                    answer: reply?,
+                    gateway: gateway.clone(),
+                });
+            }
+            Ok(Err(unanswered)) => unanswered.why().to_owned(),
+            Err(_) => {
+                locked(&self.routing).on_failure(gateway);
+                format!("{gateway}: no answer within {limit:?}")
+            }
+        };
+        Err(Error::NoAnswer { why })
     }
 
     /// Asks gateway after gateway until one serves the request or time is up. Only for requests that
