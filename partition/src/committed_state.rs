@@ -67,6 +67,19 @@ pub(crate) struct Record {
     pub(crate) keys: Vec<Key>,
 }
 
+impl Record {
+    /// Committed without having been staged: it lists no keys, and does not say of which attempt.
+    pub(crate) fn is_born_committed(&self) -> bool {
+        matches!(self.state, RecordState::Committed { .. }) && self.keys.is_empty()
+    }
+}
+
+/// Whether a change of a record commits what was not staged.
+pub(crate) fn is_born_committed(before: RecordState, now: RecordState) -> bool {
+    let was_staged = matches!(before, RecordState::Staging { .. });
+    matches!(now, RecordState::Committed { .. }) && !was_staged
+}
+
 /// How a transaction ended, for good.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct Outcome {
@@ -440,6 +453,8 @@ impl CommittedState {
             _ => {}
         }
         let (before, keys) = match self.records.get(&name.id) {
+            // Born committed after a dead attempt: the keys were those of the dead one.
+            Some(record) if is_born_committed(record.state, state) => (record.attempt, Vec::new()),
             Some(record) => (record.attempt, record.keys.clone()),
             // Nothing was staged, so nothing is to be resolved: the outcome alone is enough.
             None if state == RecordState::Closed => return,

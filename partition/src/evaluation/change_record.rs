@@ -1,7 +1,9 @@
 //! Changing a record by compare-and-set on its whole value: state, attempt and limit (R5, R8).
 //!
 //! If recovery compared the state alone, it would abort what was just acknowledged under a raised
-//! limit. A change that was made already counts as made: the request may be sent again.
+//! limit. A change that was made already counts as made: the request may be sent again. A commit does
+//! only if it was made from what is expected now, because "committed at" does not say of which attempt,
+//! and the asker would go on to resolve its own.
 //!
 //! A transaction with too many keys to list is not staged: it is prepared first, and then its record is
 //! born committed, from *missing* or from the *aborted* of an earlier attempt. Whoever finds one of its
@@ -10,6 +12,7 @@
 //! longer means that nobody was told "aborted".
 
 use super::{Evaluated, Evaluator, Known, Verdict};
+use crate::committed_state::is_born_committed;
 use crate::effects::Effect;
 use wire::message::{ChangeRecord, PartitionReply, RecordAnswer, RecordChange, RecordState};
 
@@ -21,7 +24,8 @@ impl Evaluator<'_> {
             return Ok(answer(known, false));
         };
         if now == target {
-            return Ok(answer(known, true));
+            let is_made = is_made_from(&known, change.expected);
+            return Ok(answer(known, is_made));
         }
         let is_lost = match (now, target) {
             (RecordState::Missing, RecordState::Closed) => {
@@ -42,7 +46,11 @@ impl Evaluator<'_> {
             },
             reply: PartitionReply::Record(RecordAnswer {
                 state: target,
-                keys: known.keys,
+                keys: if is_born_committed(now, target) {
+                    Vec::new()
+                } else {
+                    known.keys
+                },
                 changed: true,
             }),
         })
@@ -56,6 +64,24 @@ fn answer(known: Known, changed: bool) -> Verdict {
         keys,
         changed,
     }))
+}
+
+/// Whether a record that says what it is to say was changed from the expected state, or from one of
+/// the same attempt. Attempts of one number cannot both be prepared everywhere, so a record that was
+/// born committed is told by the attempt that was dead before.
+fn is_made_from(known: &Known, expected: RecordState) -> bool {
+    let RecordState::Committed { .. } = known.state else {
+        return true;
+    };
+    let is_born_committed = known.keys.is_empty();
+    match expected {
+        RecordState::Staging { attempt, .. } => {
+            !is_born_committed && known.attempt == Some(attempt)
+        }
+        RecordState::Aborted { attempt } => is_born_committed && known.attempt == Some(attempt),
+        RecordState::Missing => known.has_record && is_born_committed && known.attempt.is_none(),
+        RecordState::Committed { .. } | RecordState::Closed => false,
+    }
 }
 
 /// What the record is to become.

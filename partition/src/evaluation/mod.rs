@@ -35,7 +35,7 @@ use crate::unreplicated_locks::UnreplicatedLocks;
 use crate::versions::{StoreAnswer, StoreQuery, StoreResult, VersionRow};
 use clock::{Now, Timestamp};
 use std::time::Duration;
-use wire::ids::{LogIndex, TransactionId};
+use wire::ids::{Attempt, LogIndex, TransactionId};
 use wire::keys::{Key, KeyRange};
 use wire::message::{
     PartitionError, PartitionReply, PartitionRequest, RecordState, Refusal, TransactionName,
@@ -158,6 +158,8 @@ impl From<VersionRow> for Version {
 struct Known {
     state: RecordState,
     keys: Vec<Key>,
+    /// The attempt that the record staged or aborted last.
+    attempt: Option<Attempt>,
     has_record: bool,
 }
 
@@ -399,6 +401,7 @@ impl Evaluator<'_> {
             return Ok(Known {
                 state: record.state,
                 keys: record.keys.clone(),
+                attempt: record.attempt,
                 has_record: true,
             });
         }
@@ -417,6 +420,7 @@ impl Evaluator<'_> {
         Ok(Known {
             state,
             keys: Vec::new(),
+            attempt: None,
             has_record: false,
         })
     }

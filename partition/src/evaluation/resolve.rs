@@ -1,5 +1,9 @@
 //! An attempt has ended (R7): *prepared* turns into *ended*, so that a late prepare is refused;
 //! provisional versions turn into committed ones, or go.
+//!
+//! Applying asserts that what is committed is prepared under the very attempt, and a replica cannot
+//! pass an entry that fails it. So a commit becomes an entry only then. Any other asker, late or wrong
+//! about the attempt, has nothing to do here.
 
 use super::{Evaluated, Evaluator, Verdict, check_identity};
 use crate::committed_state::MarkerState;
@@ -19,10 +23,13 @@ impl Evaluator<'_> {
             // Closed in the log: the marker has gone, and no late prepare can come.
             (None, _) if resolve.name.expires <= self.state.closed() => false,
             (None, Decision::Aborted) => true,
-            (Some((MarkerState::Ended(_, ended), _)), Decision::Committed(at)) => {
+            (Some((MarkerState::Ended(_, Decision::Aborted), _)), Decision::Committed(_)) => false,
+            (
+                Some((MarkerState::Ended(_, Decision::Committed(ended)), _)),
+                Decision::Committed(at),
+            ) => {
                 assert_eq!(
-                    *ended,
-                    Decision::Committed(at),
+                    *ended, at,
                     "{} has ended, and is resolved again with another outcome",
                     resolve.name.id
                 );
@@ -45,8 +52,10 @@ impl Evaluator<'_> {
                 );
                 false
             }
-            // Applying asserts that this attempt is prepared.
-            (_, Decision::Committed(_)) => true,
+            (Some((MarkerState::Prepared(share), _)), Decision::Committed(at)) => {
+                share.attempt == resolve.attempt && share.at <= at
+            }
+            (None | Some((MarkerState::Refused(_), _)), Decision::Committed(_)) => false,
         };
         if !changes {
             return Ok(Verdict::Reply(PartitionReply::Done));

@@ -1,7 +1,7 @@
 //! Transactions with too many keys to list: prepared first, then the record is born committed.
 
 use super::harness::*;
-use crate::fixtures::{attempt, name};
+use crate::fixtures::{attempt, attempt_of, name};
 use clock::Timestamp;
 use wire::message::{
     ChangeRecord, CheckPrepared, Decision, OutcomeAnswer, PartitionReply, PartitionRequest,
@@ -166,4 +166,79 @@ fn nothing_is_committed_after_it_may_have_been_called_aborted() {
         change: COMMIT,
     });
     assert_eq!(world.answer(late), record(RecordState::Missing, false));
+}
+
+#[test]
+fn a_commit_counts_as_made_only_for_the_attempt_that_made_it() {
+    let mut world = World::serving();
+    let share = Prepare {
+        staging: Some((Timestamp::MAX, keys(&["a", "z"]))),
+        ..prepare(1, at(2), vec![put("a", "x")])
+    };
+    world.answer(PartitionRequest::Prepare(share));
+    let staging = |attempt| RecordState::Staging {
+        attempt,
+        limit: Timestamp::MAX,
+    };
+    let listed = |changed| {
+        PartitionReply::Record(RecordAnswer {
+            state: committed_record(),
+            keys: keys(&["a", "z"]),
+            changed,
+        })
+    };
+    let mine = change(1, staging(attempt(1)), COMMIT);
+    assert_eq!(world.answer(mine.clone()), listed(true));
+    let last = world.last();
+    assert_eq!(world.answer(mine), listed(true), "sent again");
+    for other in [staging(attempt_of(1, 2)), RecordState::Missing, dead(1)] {
+        assert_eq!(
+            world.answer(change(1, other, COMMIT)),
+            listed(false),
+            "{other:?}"
+        );
+    }
+    assert_eq!(world.last(), last);
+}
+
+#[test]
+fn a_record_born_committed_is_not_taken_for_a_commit_of_the_attempt_before() {
+    let mut world = World::serving();
+    let share = Prepare {
+        staging: Some((Timestamp::MAX, keys(&["a", "z"]))),
+        ..prepare(1, at(2), vec![put("a", "x")])
+    };
+    world.answer(PartitionRequest::Prepare(share));
+    let staging = RecordState::Staging {
+        attempt: attempt(1),
+        limit: Timestamp::MAX,
+    };
+    world.answer(change(1, staging, abort(1)));
+    prepare_anchor(&mut world, 2);
+    let born = record(committed_record(), true);
+    assert_eq!(world.answer(change(1, dead(1), COMMIT)), born);
+    for other in [staging, RecordState::Missing, dead(2)] {
+        assert_eq!(
+            world.answer(change(1, other, COMMIT)),
+            record(committed_record(), false),
+            "{other:?}"
+        );
+    }
+}
+
+/// An entry that commits what is not prepared would end every replica that applies it.
+#[test]
+fn only_what_is_prepared_under_the_very_attempt_is_resolved_as_committed() {
+    let mut world = World::serving();
+    let late = resolve(2, attempt(1), Decision::Committed(at(5)));
+    let last = world.last();
+    assert_eq!(world.answer(late), PartitionReply::Done, "nothing is known");
+    prepare_anchor(&mut world, 1);
+    let other = resolve(1, attempt_of(1, 2), Decision::Committed(at(5)));
+    assert_eq!(world.answer(other.clone()), PartitionReply::Done);
+    assert_eq!(world.replica.status().locks, 1);
+    world.answer(resolve(1, attempt(1), Decision::Aborted));
+    assert_eq!(world.answer(other), PartitionReply::Done, "ended");
+    assert_eq!(world.last().0, last.0 + 2, "prepared and ended");
+    assert_eq!(world.answer(get(at(9), "a")), value(None, Timestamp::ZERO));
 }

@@ -3,7 +3,7 @@ use crate::fixtures::{attempt, attempt_of, id, key, name};
 use clock::Timestamp;
 use wire::message::{
     Checked, Condition, Decision, PartitionReply, PartitionRequest, Prepare, Prepared,
-    RecordAnswer, RecordChange, RecordState, Refusal, Resolve,
+    RecordAnswer, RecordChange, RecordState, Refusal,
 };
 
 fn ask_prepare(world: &mut World, prepare: Prepare) -> PartitionReply {
@@ -371,17 +371,6 @@ fn an_attempt_that_has_expired_is_refused() {
         ask_prepare(&mut world, share),
         refused(Refusal::Expired, false, Timestamp::ZERO)
     );
-}
-
-#[test]
-#[should_panic(expected = "is committed under attempt")]
-fn a_commit_of_what_is_not_prepared_is_a_broken_invariant() {
-    let mut world = World::serving();
-    world.answer(PartitionRequest::Resolve(Resolve {
-        name: name(1),
-        attempt: attempt(1),
-        decision: Decision::Committed(at(1)),
-    }));
 }
 
 #[test]

@@ -46,6 +46,8 @@ pub(super) struct ModelPartition {
     markers: BTreeMap<TransactionId, (TransactionName, Attempt, Marker)>,
     records: BTreeMap<TransactionId, (RecordState, Vec<Key>)>,
     outcomes: BTreeMap<TransactionId, RecordState>,
+    /// What the record said before it said committed.
+    committed_from: BTreeMap<TransactionId, RecordState>,
     pub(super) pushes: Vec<InTheWay>,
 }
 
@@ -448,10 +450,16 @@ impl ModelPartition {
                 unreachable!("only a staged limit is raised, not {other:?}")
             }
         };
+        if let (true, RecordState::Committed { .. }) = (now == target, now) {
+            let is_made = self.committed_from.get(&id) == Some(&without_limit(change.expected));
+            return self.record_answer(id, is_made);
+        }
         if now != target {
             if now != change.expected {
                 return self.record_answer(id, false);
             }
+            self.committed_from
+                .insert(id, without_limit(change.expected));
             self.set_state(id, target);
         }
         self.record_answer(id, true)
@@ -531,6 +539,7 @@ impl ModelPartition {
     fn forget(&mut self, name: &TransactionName) -> PartitionReply {
         if self.outcomes.contains_key(&name.id) {
             self.records.remove(&name.id);
+            self.committed_from.remove(&name.id);
         }
         PartitionReply::Done
     }
@@ -547,6 +556,17 @@ impl ModelPartition {
                 OutcomeAnswer::Aborted
             }
         })
+    }
+}
+
+/// A record's state, for what no limit matters.
+fn without_limit(state: RecordState) -> RecordState {
+    match state {
+        RecordState::Staging { attempt, .. } => RecordState::Staging {
+            attempt,
+            limit: Timestamp::MAX,
+        },
+        other => other,
     }
 }
 
