@@ -130,6 +130,8 @@ pub(crate) fn abandoned(
         _ => None,
     });
     let records = state.records().filter_map(|record| match record.state {
+        // Nothing can be resolved from it: each share that is left is looked after where it is.
+        RecordState::Committed { .. } if record.is_born_committed() => None,
         RecordState::Staging { .. } | RecordState::Committed { .. } => {
             Some((&record.name.anchor, &record.name, record.attempt?))
         }

@@ -9,7 +9,11 @@
 //!                  |      staging --> all keys prepared?               | changed it
 //!                  |           all, max(p) <= limit --> write committed|
 //!                  |           else                 --> write aborted -+
-//!                  |      aborted, closed, committed
+//!                  |      committed --> from the attempt that was met? --no--> what was met
+//!                  |           | yes                                           is resolved
+//!                  |           v                                               if prepared
+//!                  |      all keys are resolved, and the record is forgotten
+//!                  |      aborted, closed
 //!                  |           v
 //!                  |      resolve
 //!                  +-- a participant has committed it: the record must say so
@@ -232,7 +236,7 @@ impl Recovery {
         self.record = answer.state;
         match (change, answer.state, staged) {
             (RecordChange::Commit { at }, RecordState::Committed { at: now }, Some(staged))
-                if at == now =>
+                if at == now && answer.changed =>
             {
                 self.resolve_all(turn, staged.attempt, Decision::Committed(at));
             }
@@ -243,6 +247,9 @@ impl Recovery {
                 if dead.number < self.attempt.number {
                     return self.judge(turn, answer);
                 }
+            }
+            (RecordChange::Commit { .. }, RecordState::Committed { at }, _) => {
+                return self.confirm(turn, at);
             }
             _ => return self.judge(turn, answer),
         }
@@ -264,7 +271,11 @@ impl Recovery {
                 self.keys = answer.keys;
                 self.check(turn, Staged { attempt, limit })
             }
-            RecordState::Committed { at } => self.confirm(turn, at),
+            RecordState::Committed { at } if answer.keys.is_empty() => self.confirm(turn, at),
+            RecordState::Committed { at } => {
+                self.keys = answer.keys;
+                self.ask_whether_committed(turn, at)
+            }
             RecordState::Aborted { .. } | RecordState::Closed => {
                 self.resolve_met(turn, Decision::Aborted);
                 self.finish(turn)
@@ -275,6 +286,17 @@ impl Recovery {
     /// Whether the attempt that was met can never be staged, because this one is or was.
     fn is_dead_beside(&self, staged: Attempt) -> bool {
         staged != self.attempt && staged.number >= self.attempt.number
+    }
+
+    /// The record says committed, but not of which attempt. A commit that was made counts as made only
+    /// if the attempt expected is its own, and a final record is never changed: so the same commit, from
+    /// the attempt that was met, is a question. If it is, this recovery may end all of it.
+    fn ask_whether_committed(&mut self, turn: &mut Turn, at: Timestamp) -> Flow {
+        self.record = RecordState::Staging {
+            attempt: self.attempt,
+            limit: Timestamp::MAX,
+        };
+        self.change_record(turn, RecordChange::Commit { at })
     }
 
     fn abort(&mut self, turn: &mut Turn, attempt: Attempt) -> Flow {
@@ -401,7 +423,7 @@ impl Recovery {
         }
     }
 
-    /// This recovery ended the staged attempt: all its keys are resolved, and what was met as well.
+    /// The record says how this attempt ended: all its keys are resolved, and what was met as well.
     fn resolve_all(&mut self, turn: &mut Turn, attempt: Attempt, decision: Decision) {
         let mut keys: BTreeSet<Key> = std::mem::take(&mut self.keys).into_iter().collect();
         if attempt == self.attempt {

@@ -1,7 +1,7 @@
 use super::harness::*;
 use crate::ReplicaEffect;
 use crate::fixtures::{attempt, key, name};
-use wire::message::{PartitionRequest, Prepare};
+use wire::message::{ChangeRecord, PartitionRequest, Prepare, RecordChange, RecordState};
 
 #[test]
 fn what_is_prepared_past_its_expiry_is_looked_after_though_nobody_waits() {
@@ -76,4 +76,33 @@ fn an_idle_partition_writes_nothing() {
         world.settle();
     }
     assert_eq!((world.last(), world.take_said()), (last, vec![]));
+}
+
+/// Such a record lists no keys: a push of it could end nothing, and would come again every time.
+#[test]
+fn a_record_born_committed_is_not_looked_after() {
+    let mut world = World::serving();
+    let mut expiring = name(1);
+    expiring.expires = at(10_000);
+    let dead = RecordState::Aborted {
+        attempt: attempt(1),
+    };
+    let abort = RecordChange::Abort {
+        attempt: attempt(1),
+    };
+    let commit = RecordChange::Commit { at: at(5) };
+    for (expected, made) in [(RecordState::Missing, abort), (dead, commit)] {
+        let change = ChangeRecord {
+            name: expiring.clone(),
+            expected,
+            change: made,
+        };
+        world.answer(PartitionRequest::ChangeRecord(change));
+    }
+    world.pass(10_001);
+    assert_eq!(world.take_said(), vec![]);
+    assert!(
+        world.replica.state.record(expiring.id).is_some(),
+        "it stays until every key is resolved"
+    );
 }

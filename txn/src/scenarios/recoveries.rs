@@ -3,7 +3,8 @@
 use super::fixture::*;
 use clock::Timestamp;
 use wire::message::{
-    Checked, ClientRequest, CoordinatorState, Decision, OutcomeAnswer, PartitionReply, RecordState,
+    Checked, ClientRequest, CoordinatorState, Decision, OutcomeAnswer, PartitionReply,
+    RecordAnswer, RecordState,
 };
 
 fn checked(checked: Checked) -> PartitionReply {
@@ -223,4 +224,50 @@ fn an_outcome_that_is_staged_is_recovered_and_asked_for_again() {
     let answer = s.take_first();
     assert!(answer.ends_with("depends on 9"), "{answer}");
     s.expect_idle();
+}
+
+/// *Committed at 30*, of a transaction whose keys are `a` and `z`.
+fn committed_with_keys(changed: bool) -> PartitionReply {
+    PartitionReply::Record(RecordAnswer {
+        state: RecordState::Committed { at: at(30) },
+        keys: vec![key("a"), key("z")],
+        changed,
+    })
+}
+
+#[test]
+fn a_record_left_committed_is_resolved_everywhere_and_forgotten() {
+    let mut s = pushed();
+    s.reply(2, committed_with_keys(false))
+        .expect(["3 -> p2 record staging #1@n2.1 unbounded => committed at 30"]);
+    s.reply(3, committed_with_keys(true)).expect([
+        "4 -> p2 resolve #1@n2.1 committed at 30",
+        "5 -> p4 resolve #1@n2.1 committed at 30",
+    ]);
+    s.done(4).expect([]);
+    s.done(5).expect(["6 -> p2 forget record of 5"]);
+    s.done(6).expect_idle();
+}
+
+#[test]
+fn a_record_committed_under_another_attempt_is_left_to_whoever_meets_that() {
+    let mut s = pushed();
+    s.reply(2, committed_with_keys(false)).lines_pass();
+    s.reply(3, committed_with_keys(false))
+        .expect(["4 -> p4 prepared #1@n2.1 [z]?"]);
+    s.reply(4, checked(Checked::Refused)).expect_idle();
+}
+
+/// Both attempts have the same timestamp, and the other one was committed between read and change.
+#[test]
+fn a_commit_that_was_not_made_here_is_not_resolved_from_here() {
+    let mut s = pushed();
+    let n = attempt(1, 2, 1);
+    s.reply(2, record(staging(n, Timestamp::MAX), false))
+        .reply(3, checked(Checked::Prepared(at(30))))
+        .reply(4, checked(Checked::Prepared(at(20))))
+        .lines_pass();
+    s.reply(5, committed_with_keys(false))
+        .expect(["6 -> p4 prepared #1@n2.1 [z]?"]);
+    s.reply(6, checked(Checked::Refused)).expect_idle();
 }
