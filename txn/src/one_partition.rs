@@ -2,7 +2,8 @@
 //!
 //! The leader evaluates it in one turn, so there is nothing to coordinate. A refusal is an answer,
 //! not a fact: it holds because the request was sent once. The node says `resent` on the way if it
-//! was not, and then the leader makes *closed* durable before it refuses.
+//! was not, and then the leader makes *closed* durable before it refuses. An error ends one request and
+//! says nothing of copies of it that went before: what is sent after it is sent again as well.
 
 use crate::coordinator::{Coordinator, Failure, Intent, Phase};
 use crate::request_waiting_list::{Flow, Turn};
@@ -106,17 +107,22 @@ impl Coordinator {
         self.back_off(turn)
     }
 
-    /// The request left nothing, so its attempt may be used again.
+    /// This copy left nothing, so its attempt may be used again; a copy sent before it may still be
+    /// evaluated, or have been. Not so below the horizon: every copy meets the same.
     fn on_one_partition_error(&mut self, turn: &mut Turn, error: PartitionError) -> Flow {
         match error {
             PartitionError::BelowHorizon { timestamp, horizon } => {
                 self.finish_below_horizon(turn, RequestError::BelowHorizon { timestamp, horizon })
             }
             PartitionError::LockWait { key, rival } => {
+                self.commit.resent = true;
                 self.failure = Some(Failure::new(AbortReason::Contention { key, rival }));
                 self.back_off(turn)
             }
-            _ => self.back_off(turn),
+            _ => {
+                self.commit.resent = true;
+                self.back_off(turn)
+            }
         }
     }
 

@@ -9,8 +9,8 @@ use wire::message::{CommitOne, PartitionError, PartitionReply, RecordState, Refu
 
 impl Evaluator<'_> {
     pub(super) fn commit(&mut self, commit: &CommitOne) -> Evaluated<Verdict> {
-        self.check_not_ahead(commit.timestamp)?;
         self.check_unknown(commit)?;
+        self.check_not_ahead(commit.timestamp)?;
         let placed = self.place(&ToPlace {
             name: &commit.name,
             timestamp: commit.timestamp,

@@ -19,10 +19,10 @@ pub(super) fn refused(why: Refusal, depends_on: Timestamp) -> Verdict {
 
 impl Evaluator<'_> {
     pub(super) fn prepare(&mut self, prepare: &Prepare) -> Evaluated<Verdict> {
-        self.check_not_ahead(prepare.timestamp)?;
         self.check_settled(prepare.name.id)?;
         self.check_anchor(prepare)?;
         self.check_marker(prepare)?;
+        self.check_not_ahead(prepare.timestamp)?;
         let placed = self.place(&ToPlace {
             name: &prepare.name,
             timestamp: prepare.timestamp,

@@ -303,3 +303,28 @@ fn an_outcome_is_kept_in_the_store_after_it_left_memory_and_goes_at_last() {
     let gone = PartitionReply::Outcome(OutcomeAnswer::NoLongerKept);
     assert_eq!(world.answer(outcome(name.clone())), gone);
 }
+
+#[test]
+fn what_is_known_of_an_id_is_told_whatever_the_timestamp_of_the_copy() {
+    let mut world = World::serving();
+    ask_commit(&mut world, commit(1, at(3), vec![put("b", "x")]));
+    let ahead = at(3_600_000);
+    let copy = commit(1, ahead, vec![put("b", "x")]);
+    assert_eq!(ask_commit(&mut world, copy), committed(at(3), vec![]));
+    let share = prepare(2, at(4), vec![put("c", "x")]);
+    world.answer(PartitionRequest::Prepare(share));
+    let copy = prepare(2, ahead, vec![put("c", "x")]);
+    assert_eq!(
+        world.answer(PartitionRequest::Prepare(copy)),
+        prepared(at(4), attempt(1))
+    );
+    let first = commit(3, ahead, vec![put("d", "x")]);
+    let reply = ask_commit(&mut world, first);
+    let PartitionReply::Error(error) = reply else {
+        panic!("what is not known is checked against the clock: {reply:?}");
+    };
+    assert!(
+        matches!(error, wire::message::PartitionError::TooFarAhead { .. }),
+        "{error:?}"
+    );
+}

@@ -3,7 +3,9 @@
 use super::fixture::*;
 use clock::Timestamp;
 use std::time::Duration;
-use wire::message::{Commit, Locked, PartitionReply, RecordState, Refusal, Snapshot};
+use wire::message::{
+    Commit, Locked, OutcomeAnswer, PartitionError, PartitionReply, RecordState, Refusal, Snapshot,
+};
 
 fn locked() -> PartitionReply {
     PartitionReply::Locked(Locked {
@@ -153,4 +155,23 @@ fn another_coordinators_attempt_is_recovered_before_the_next_is_staged() {
         "11 -> p2 prepare #2@n1.1 at 200000 reads [] guards [] writes [a=1] locks [] staging unbounded [a z]",
         "12 -> p4 prepare #2@n1.1 at 200000 reads [] guards [] writes [z=2] locks []",
     ]);
+}
+
+/// The error answers one copy; one that was sent before it may yet be evaluated.
+#[test]
+fn after_an_error_a_commit_counts_as_sent_before() {
+    let mut s = Scenario::new();
+    s.commit(1, commit(vec![put("a", "1")])).lines_pass();
+    let error = PartitionError::LockWait {
+        key: key("a"),
+        rival: id(99),
+    };
+    s.reply(1, PartitionReply::Error(error)).expect([]);
+    s.back_off()
+        .expect(["2 -> p2 commit #1@n1.1 at 200000 reads [] guards [] writes [a=1] resent"]);
+    s.reply(2, refused(Refusal::Expired))
+        .expect(["3 -> p2 outcome of 7?"]);
+    s.outcome(3, OutcomeAnswer::Committed { at: at(4) })
+        .expect(["answer 1.1: committed at 4 [] attempts 2 partitions 1, depends on 4"]);
+    s.expect_idle();
 }
