@@ -34,7 +34,7 @@ pub(crate) const ABANDONED_MAX: usize = 64;
 
 /// A slot of time: all timestamps that begin with the same bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Slot {
+pub(crate) struct Slot {
     start: Timestamp,
     bytes: usize,
 }
@@ -56,14 +56,17 @@ impl Slot {
         slots.into_iter().find(|slot| slot.end() <= target)
     }
 
-    fn query(self) -> StoreQuery {
+    /// What the store must be asked to know which outcomes of it are over.
+    pub(crate) fn query(self) -> StoreQuery {
         StoreQuery::MetaPrefix {
             prefix: meta_rows::outcomes_slot(self.start, self.bytes),
         }
     }
 }
 
-fn slots(state: &CommittedState) -> Vec<Slot> {
+/// The slots whose outcomes are over; empty if there are none. The question goes with its slots: when
+/// the answer comes, a collection in between may have moved on.
+pub(crate) fn slots(state: &CommittedState) -> Vec<Slot> {
     let target = state.closed().minus(OUTCOME_RETENTION);
     let mut slots = Vec::new();
     let mut from = state.collected().outcomes_kept_from;
@@ -79,19 +82,20 @@ fn slots(state: &CommittedState) -> Vec<Slot> {
     slots
 }
 
-/// What the store must be asked to know which outcomes are over; empty if none can be.
-pub(crate) fn old_outcomes(state: &CommittedState) -> Vec<StoreQuery> {
-    slots(state).into_iter().map(Slot::query).collect()
-}
-
-/// Which outcomes go, and from where on they are kept, from the answers to [`old_outcomes`].
+/// Which outcomes go, and from where on they are kept, from what the store said of each slot.
 pub(crate) fn outcomes_to_drop(
     state: &CommittedState,
+    slots: &[Slot],
     results: &[StoreResult],
 ) -> Result<(Vec<(Timestamp, TransactionId)>, Timestamp), StoreError> {
     let mut outcomes = Vec::new();
     let mut kept_from = state.collected().outcomes_kept_from;
-    for (slot, result) in slots(state).into_iter().zip(results) {
+    assert_eq!(
+        slots.len(),
+        results.len(),
+        "the store answers for every slot"
+    );
+    for (slot, result) in slots.iter().zip(results) {
         if outcomes.len() >= OUTCOMES_DROPPED_MAX {
             break;
         }
@@ -101,7 +105,7 @@ pub(crate) fn outcomes_to_drop(
         for (key, _) in rows as &Vec<(Bytes, Bytes)> {
             outcomes.push(meta_rows::outcome_of_key(key)?);
         }
-        kept_from = slot.end();
+        kept_from = kept_from.max(slot.end());
     }
     Ok((outcomes, kept_from))
 }

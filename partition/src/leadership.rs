@@ -11,6 +11,7 @@
 //! - Every request is answered exactly once, with `LeadershipLost` if nothing else.
 
 use crate::asker::Asker;
+use crate::collection::Slot;
 use crate::overlay::Overlay;
 use crate::replication::Quorum;
 use crate::request_waiting_list::RequestWaitingList;
@@ -50,8 +51,8 @@ pub(crate) struct Leadership {
     pub(crate) closed: Timestamp,
     /// When to look for what can be collected.
     pub(crate) collect_due: Duration,
-    /// The question about old outcomes that the store was asked.
-    pub(crate) collecting: Option<u64>,
+    /// The question about old outcomes that the store was asked, and the slots that it is about.
+    pub(crate) collecting: Option<(u64, Vec<Slot>)>,
 }
 
 impl Leadership {

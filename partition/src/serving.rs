@@ -2,7 +2,7 @@
 //! that wait when what they wait for has come about.
 
 use crate::asker::Asker;
-use crate::collection;
+use crate::collection::{self, Slot};
 use crate::committed_state::Released;
 use crate::effects::{self, Effect};
 use crate::evaluation::{Evaluator, OUTCOME_RETENTION, StoreAnswers, Verdict};
@@ -331,9 +331,9 @@ impl Replica {
         let Some(leadership) = &mut self.leadership else {
             return;
         };
-        if leadership.collecting == Some(ticket) {
-            leadership.collecting = None;
-            return self.collect(cx, &answer);
+        let is_answer = |(asked, _): &mut (u64, Vec<Slot>)| *asked == ticket;
+        if let Some((_, slots)) = leadership.collecting.take_if(is_answer) {
+            return self.collect(cx, &slots, &answer);
         }
         let Some(queries) = leadership.asked.remove(&ticket) else {
             // It was asked in an earlier leadership.
@@ -415,27 +415,28 @@ impl Replica {
                 .into_iter()
                 .map(push),
         );
-        let queries = collection::old_outcomes(&self.state);
-        if queries.is_empty() {
+        let slots = collection::slots(&self.state);
+        if slots.is_empty() {
             let nothing = StoreAnswer {
                 applied: LogIndex(0),
                 newest: Timestamp::ZERO,
                 results: Vec::new(),
             };
-            return self.collect(cx, &nothing);
+            return self.collect(cx, &[], &nothing);
         }
-        leadership.collecting = Some(ticket);
+        let queries = slots.iter().map(|slot| slot.query()).collect();
+        leadership.collecting = Some((ticket, slots));
         out.push(self.ask(ticket, queries));
     }
 
-    fn collect(&mut self, cx: &ReplicaContext, old: &StoreAnswer) {
+    fn collect(&mut self, cx: &ReplicaContext, slots: &[Slot], old: &StoreAnswer) {
         let replicated = self.replication.matched_min().unwrap_or_default();
         let Some(leadership) = &mut self.leadership else {
             return;
         };
         let true_time = cx.now.earliest().minus(collection::CLOSED_BEHIND);
         let closed = true_time.min(leadership.promise()).max(leadership.closed);
-        let dropped = collection::outcomes_to_drop(&self.state, &old.results);
+        let dropped = collection::outcomes_to_drop(&self.state, slots, &old.results);
         let (outcomes, mut kept_from) = dropped.unwrap_or_else(|error| panic!("{error}"));
         if kept_from == Timestamp::ZERO {
             // The first time: nothing can have been over before.

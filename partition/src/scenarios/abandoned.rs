@@ -1,6 +1,8 @@
 use super::harness::*;
 use crate::ReplicaEffect;
-use crate::fixtures::{attempt, key, name};
+use crate::fixtures::{attempt, id, key, name, ts};
+use crate::meta_rows::outcome_key;
+use crate::versions::{Store, StoreQuery, StoreResult};
 use wire::message::{ChangeRecord, PartitionRequest, Prepare, RecordChange, RecordState};
 
 #[test]
@@ -105,4 +107,39 @@ fn a_record_born_committed_is_not_looked_after() {
         world.replica.state.record(expiring.id).is_some(),
         "it stays until every key is resolved"
     );
+}
+
+/// The store is asked about slots of time, a collection is committed, and then the answer comes.
+#[test]
+fn an_answer_about_old_outcomes_is_read_for_the_slots_that_were_asked_about() {
+    let mut world = World::serving();
+    world.promise_by(ME, 2_000_000);
+    let expiries = [310_000, 295_000, 500_000, 700_000, 807_000];
+    for (n, expires) in (1..).zip(expiries) {
+        let mut commit = commit(n, at(n), vec![put("b", "x")]);
+        commit.name.expires = ts(expires);
+        world.answer(PartitionRequest::Commit(commit));
+    }
+    let old = outcome_key(ts(295_000), id(2));
+    let row = |world: &World| {
+        let query = StoreQuery::Meta { key: old.clone() };
+        let answer = world.store.query(PARTITION, 1, &[query]).unwrap();
+        answer.results
+    };
+    // Outcomes are kept from 11 s on; closed is 311 s, then 585 s.
+    for ms in [226_000, 274_000] {
+        world.pass(ms);
+        world.settle();
+    }
+    world.pass(220_000);
+    world.work();
+    // The first collection is not yet durable when the store is asked again about the same slots.
+    world.pass(5_000);
+    world.sync();
+    assert!(world.replica.state.closed() == ts(805_000));
+    world.settle();
+    assert!(matches!(row(&world)[..], [StoreResult::Meta(Some(_))]));
+    world.pass(5_000);
+    world.settle();
+    assert_eq!(row(&world), vec![StoreResult::Meta(None)]);
 }
