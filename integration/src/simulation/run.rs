@@ -12,6 +12,8 @@ use std::time::Duration;
 use wire::keys::DEFAULT_KEYSPACE;
 use wire::message::{ClientAnswer, ClientRequest, Snapshot};
 
+/// A run may last this many times its duration until enough was acknowledged.
+const EXTENDED_TO: u32 = 4;
 const SECOND: Duration = Duration::from_secs(1);
 /// From the first power-on until the cluster is founded and what must be there is committed.
 const SET_UP_WITHIN: Duration = Duration::from_secs(30);
@@ -81,8 +83,15 @@ fn run_world(
     if options.faults {
         world.begin_faults();
     }
-    let end = world.now() + options.duration;
-    world.run_to(end).map_err(broken)?;
+    let begun = world.now();
+    world.run_to(begun + options.duration).map_err(broken)?;
+    // Under the wildest faults little gets through: such a run goes on, faults and all, until it has
+    // shown what it is meant to show, or is judged to have shown too little.
+    let latest = begun + EXTENDED_TO * options.duration;
+    while world.now() < latest && acknowledged(seed, world) < options.acknowledged_min {
+        let next = world.now() + SECOND;
+        world.run_to(next).map_err(broken)?;
+    }
 
     world.stop_and_heal();
     let limit = world.now() + FINISHED_WITHIN;
@@ -106,6 +115,10 @@ fn run_world(
     summary.events = world.trace().events();
     check_worth(&summary, options)?;
     Ok(summary)
+}
+
+fn acknowledged(seed: u64, world: &World) -> usize {
+    Summary::of(seed, world.history()).acknowledged
 }
 
 fn no_progress(world: &World, what: &str, within: Duration) -> Violation {

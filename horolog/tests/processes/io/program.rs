@@ -1,10 +1,9 @@
-//! The program `horolog`: found beside this test, built if need be, and run.
+//! The program `horolog`, as cargo built it beside this test, and how it is run.
 
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 /// The longest that a command may take that is not a benchmark or an import: the client's own patience
@@ -32,11 +31,9 @@ pub(crate) fn repository() -> PathBuf {
 }
 
 impl Program {
-    /// Finds it, in the profile and the target directory of this test. Cargo, if it runs this test, is
-    /// asked to build it first: that costs little when it is fresh, and nothing else knows whether it is.
+    /// The one that cargo built beside this test.
     pub(crate) fn find() -> Program {
-        static FOUND: OnceLock<Program> = OnceLock::new();
-        FOUND.get_or_init(find).clone()
+        Program(PathBuf::from(env!("CARGO_BIN_EXE_horolog")))
     }
 
     /// The program with these arguments, without the operator's own settings.
@@ -112,49 +109,4 @@ impl Ended {
         let panicked = self.err.contains("panicked");
         assert!(!panicked, "a mistake of the user is no panic: {}", self.err);
     }
-}
-
-fn find() -> Program {
-    let test = std::env::current_exe().expect("the path of this test");
-    // TARGET/PROFILE/deps/processes-0123456789abcdef
-    let directory = test.ancestors().nth(2).expect("cargo's folders");
-    let program = directory.join("horolog");
-    match std::env::var_os("CARGO") {
-        Some(cargo) => build(&cargo, directory),
-        None => assert!(
-            program.exists(),
-            "there is no {}, and this test is not run by cargo, so it cannot be built",
-            program.display()
-        ),
-    }
-    Program(program)
-}
-
-fn build(cargo: &OsStr, directory: &Path) {
-    let name = |path: &Path| {
-        let name = path.file_name().unwrap_or_default();
-        name.to_string_lossy().into_owned()
-    };
-    let profile = match name(directory).as_str() {
-        "debug" => "dev".to_owned(),
-        other => other.to_owned(),
-    };
-    let above = directory.parent().expect("cargo's folders");
-    let mut command = Command::new(cargo);
-    command
-        .current_dir(repository())
-        .args(["build", "--package", "horolog", "--bin", "horolog"])
-        .args(["--profile", &profile]);
-    // With --target there is a folder more, and the mark of a target directory stands above it.
-    if above.join("CACHEDIR.TAG").exists() {
-        command.arg("--target-dir").arg(above);
-    } else {
-        let target_directory = above.parent().expect("cargo's folders");
-        command.args(["--target", &name(above)]);
-        command.arg("--target-dir").arg(target_directory);
-    }
-    let output = command.output();
-    let output = output.unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?} failed: {said}");
 }

@@ -1,6 +1,5 @@
 //! One story at a time, and none without an end.
 
-use super::program::Program;
 use std::pin::pin;
 use std::time::Duration;
 use tokio::sync::Mutex;
@@ -13,8 +12,6 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 /// Runs a story, alone and in bounded time; `more` is what it was asked to run longer.
 pub(crate) async fn story(more: Duration, told: impl Future<Output = ()>) {
     let _alone = ONE_AT_A_TIME.lock().await;
-    // Building it is not part of the story.
-    Program::find();
     let within = STORY_MAX + more;
     // Dropped while the panic unwinds, so that every process shows what it said last.
     let mut told = pin!(told);
