@@ -101,40 +101,50 @@ impl fmt::Debug for Timestamp {
 
 /// Why a text is not a timestamp.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error(
-    "'{0}' is not a timestamp: write SECONDS.MICROSECONDS+COUNTER as the store prints it, for example 1790000000.000000+0"
-)]
-pub struct ParseTimestampError(String);
+pub enum ParseTimestampError {
+    /// It is written in another way.
+    #[error(
+        "'{0}' is not a timestamp: write SECONDS.MICROSECONDS+COUNTER as the store prints it, for example 1790000000.000000+0"
+    )]
+    Form(String),
+    /// It is written as one, but there is none so late.
+    #[error(
+        "the timestamp '{0}' is out of range: the last one is 4503599627.370495+4095, in the year 2112, and counters end at 4095"
+    )]
+    OutOfRange(String),
+}
 
 impl std::str::FromStr for Timestamp {
     type Err = ParseTimestampError;
 
     /// Reads what `Display` writes; the fraction and the counter may be left out.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = || ParseTimestampError(text.to_owned());
+        let wrong = || ParseTimestampError::Form(text.to_owned());
+        let too_late = || ParseTimestampError::OutOfRange(text.to_owned());
+        let are_digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+        // Of digits only the size can be wrong.
+        let number = |part: &str| match are_digits(part) {
+            true => part.parse::<u64>().map_err(|_| too_late()),
+            false => Err(wrong()),
+        };
         let (time, logical) = match text.split_once('+') {
-            Some((time, logical)) => (time, logical.parse::<u32>().map_err(|_| wrong())?),
+            Some((time, logical)) => (time, number(logical)?),
             None => (text, 0),
         };
         let (seconds, fraction) = time.split_once('.').unwrap_or((time, "0"));
-        if fraction.is_empty()
-            || fraction.len() > 6
-            || !fraction.bytes().all(|b| b.is_ascii_digit())
-        {
+        if fraction.len() > 6 || !are_digits(fraction) {
             return Err(wrong());
         }
-        let seconds: u64 = seconds.parse().map_err(|_| wrong())?;
-        let micros: u64 = format!("{fraction:0<6}").parse().map_err(|_| wrong())?;
+        let seconds = number(seconds)?;
+        let micros = number(&format!("{fraction:0<6}"))?;
         let micros = seconds
             .checked_mul(1_000_000)
             .and_then(|s| s.checked_add(micros));
-        let micros = micros.filter(|m| *m < 1 << 52).ok_or_else(wrong)?;
+        let micros = micros.filter(|m| *m < 1 << 52).ok_or_else(too_late)?;
         if logical >= 1 << LOGICAL_BITS {
-            return Err(wrong());
+            return Err(too_late());
         }
-        Ok(Timestamp(
-            Timestamp::from_micros(micros).0 + u64::from(logical),
-        ))
+        Ok(Timestamp(Timestamp::from_micros(micros).0 + logical))
     }
 }
 
@@ -159,5 +169,16 @@ mod tests {
         for wrong in ["", "x", "1.+", "1.2345678", "1+4096", "-1"] {
             assert!(wrong.parse::<Timestamp>().is_err(), "{wrong}");
         }
+        for late in [
+            "9795508693.000000+0",
+            "4503599627.370496",
+            "1+4096",
+            "99999999999999999999",
+        ] {
+            let out_of_range = ParseTimestampError::OutOfRange(late.to_owned());
+            assert_eq!(late.parse::<Timestamp>(), Err(out_of_range));
+        }
+        let last = "4503599627.370495+4095".parse::<Timestamp>();
+        assert_eq!(last, Ok(Timestamp::MAX));
     }
 }
