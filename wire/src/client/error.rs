@@ -15,8 +15,18 @@ pub enum Error {
         /// The addresses, and what went wrong at each.
         tried: Vec<(String, String)>,
     },
+    /// Nodes answered, but none of them serves.
+    #[error("{} (so the node at {at}){}", why, others(tried))]
+    NotServing {
+        /// The first node that answered.
+        at: String,
+        /// What it said.
+        why: String,
+        /// The other addresses, and what went wrong at each.
+        tried: Vec<(String, String)>,
+    },
     /// No gateway answered in time. Nothing is known to be changed.
-    #[error("no node answered within {waited:?}; the last failure: {last}")]
+    #[error("no node answered within {}; the last failure: {last}", rounded(*waited))]
     Unreachable {
         /// How long was tried.
         waited: Duration,
@@ -61,7 +71,7 @@ pub enum Error {
     #[error("the transaction has ended already: begin another one")]
     Ended,
     /// `transact` gave up.
-    #[error("gave up after {runs} runs in {waited:?}; the last one: {last}")]
+    #[error("gave up after {runs} runs in {}; the last one: {last}", rounded(*waited))]
     RetriesExhausted {
         /// How often the closure ran.
         runs: u32,
@@ -106,6 +116,18 @@ pub enum Error {
     User(Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// A duration as a message names it, to a tenth of a second.
+pub(super) fn rounded(duration: Duration) -> String {
+    format!("{:.1} s", duration.as_secs_f64())
+}
+
+fn others(tried: &[(String, String)]) -> String {
+    match tried {
+        [] => String::new(),
+        tried => format!("; others: {}", list(tried)),
+    }
+}
+
 fn list(tried: &[(String, String)]) -> String {
     let each = tried.iter().map(|(at, why)| format!("{at} ({why})"));
     each.collect::<Vec<_>>().join(", ")
@@ -138,5 +160,28 @@ impl Error {
             }
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_node_said_leads_and_durations_are_short() {
+        let error = Error::NotServing {
+            at: "a:1".into(),
+            why: "the node has not joined a cluster yet".into(),
+            tried: vec![("b:2".into(), "refused".into())],
+        };
+        assert_eq!(
+            error.to_string(),
+            "the node has not joined a cluster yet (so the node at a:1); others: b:2 (refused)"
+        );
+        let error = Error::Unreachable {
+            waited: Duration::from_nanos(15_001_638_937),
+            last: "x".into(),
+        };
+        assert!(error.to_string().contains("within 15.0 s;"), "{error}");
     }
 }

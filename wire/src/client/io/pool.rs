@@ -3,9 +3,10 @@
 //! Invariant: a request is sent a second time only if that can do no harm: reads, locks and questions
 //! are idempotent; commits go their own way (`commit`).
 
-use super::connection::Connection;
+use super::connection::{Connection, ConnectionError};
 use super::machine::{Backoff, Patience, monotonic, wall};
 use crate::client::commit_retry::{Unanswered, is_served_elsewhere};
+use crate::client::error::rounded;
 use crate::client::routing::Routing;
 use crate::client::{ClientOptions, Error};
 use crate::ids::ClusterId;
@@ -92,22 +93,60 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn dial(address: &str, cluster: Option<ClusterId>) -> Result<Arc<Connection>, String> {
-    match tokio::time::timeout(DIAL_TIMEOUT, Connection::dial(address, cluster)).await {
-        Ok(Ok(connection)) => Ok(Arc::new(connection)),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("no connection within {DIAL_TIMEOUT:?}")),
+/// Why an address gives no connection or map, and whether a node said so itself.
+struct Failed {
+    answered: bool,
+    why: String,
+}
+
+impl Failed {
+    fn silent(why: impl ToString) -> Failed {
+        let why = why.to_string();
+        let answered = false;
+        Failed { answered, why }
+    }
+
+    fn said(why: impl ToString) -> Failed {
+        let why = why.to_string();
+        let answered = true;
+        Failed { answered, why }
     }
 }
 
-async fn ask_map(connection: &Connection) -> Result<MapAnswer, String> {
+/// What a node said leads; without any, all addresses are told alike.
+fn none_serves(failures: Vec<(String, Failed)>) -> Error {
+    let spoke = failures.iter().position(|(_, failed)| failed.answered);
+    let mut tried: Vec<_> = failures.into_iter().map(|(at, f)| (at, f.why)).collect();
+    match spoke {
+        None => Error::Connect { tried },
+        Some(spoke) => {
+            let (at, why) = tried.remove(spoke);
+            Error::NotServing { at, why, tried }
+        }
+    }
+}
+
+async fn dial(address: &str, cluster: Option<ClusterId>) -> Result<Arc<Connection>, Failed> {
+    match tokio::time::timeout(DIAL_TIMEOUT, Connection::dial(address, cluster)).await {
+        Ok(Ok(connection)) => Ok(Arc::new(connection)),
+        Ok(Err(error @ (ConnectionError::Refused(_) | ConnectionError::Left(_)))) => {
+            Err(Failed::said(error))
+        }
+        Ok(Err(error)) => Err(Failed::silent(error)),
+        Err(_) => Err(Failed::silent(format!(
+            "no connection within {DIAL_TIMEOUT:?}"
+        ))),
+    }
+}
+
+async fn ask_map(connection: &Connection) -> Result<MapAnswer, Failed> {
     let asked = connection.request(&ClientRequest::Map);
     match tokio::time::timeout(MAP_TIMEOUT, asked).await {
         Ok(Ok(Ok(ClientAnswer::Map(map)))) => Ok(map),
-        Ok(Ok(Ok(_))) => Err("it did not answer with a map".into()),
-        Ok(Ok(Err(error))) => Err(error.to_string()),
-        Ok(Err(unanswered)) => Err(unanswered.why().to_owned()),
-        Err(_) => Err(format!("no map within {MAP_TIMEOUT:?}")),
+        Ok(Ok(Ok(_))) => Err(Failed::said("it did not answer with a map")),
+        Ok(Ok(Err(error))) => Err(Failed::said(error)),
+        Ok(Err(unanswered)) => Err(Failed::silent(unanswered.why())),
+        Err(_) => Err(Failed::silent(format!("no map within {MAP_TIMEOUT:?}"))),
     }
 }
 
@@ -123,11 +162,11 @@ impl Pool {
             for seed in &seeds {
                 match Pool::connect_through(seed, &seeds, &options).await {
                     Ok(pool) => return Ok(pool),
-                    Err(why) => tried.push((seed.to_string(), why)),
+                    Err(failed) => tried.push((seed.to_string(), failed)),
                 }
             }
             if patience.left().is_zero() || seeds.is_empty() {
-                return Err(Error::Connect { tried });
+                return Err(none_serves(tried));
             }
             backoff.pause(patience.left()).await;
         }
@@ -137,11 +176,11 @@ impl Pool {
         seed: &Arc<str>,
         seeds: &[Arc<str>],
         options: &ClientOptions,
-    ) -> Result<Arc<Pool>, String> {
+    ) -> Result<Arc<Pool>, Failed> {
         let connection = dial(seed, None).await?;
         let map = ask_map(&connection).await?;
         let cluster = map.cluster;
-        let routing = Routing::new(map, seeds.to_vec()).map_err(|error| error.to_string())?;
+        let routing = Routing::new(map, seeds.to_vec()).map_err(Failed::said)?;
         let pool = Pool {
             cluster,
             options: options.clone(),
@@ -214,7 +253,7 @@ impl Pool {
                 match tokio::time::timeout(silence_max, connection.request(request)).await {
                     Ok(answer) => answer,
                     Err(_) => {
-                        let why = format!("no answer within {silence_max:?}");
+                        let why = format!("no answer within {}", rounded(silence_max));
                         Err(Unanswered::Lost(why))
                     }
                 }
@@ -241,7 +280,7 @@ impl Pool {
             return Ok(connection.clone());
         }
         let connection = dial(gateway, Some(self.cluster)).await;
-        let connection = connection.map_err(|why| format!("{gateway}: {why}"))?;
+        let connection = connection.map_err(|failed| format!("{gateway}: {}", failed.why))?;
         *slot = Some(connection.clone());
         Ok(connection)
     }
@@ -288,13 +327,17 @@ impl Pool {
             waited: self.options.timeout,
             last: "no gateway is known".into(),
         };
+        let mut reached: BTreeMap<Arc<str>, bool> = BTreeMap::new();
         loop {
             for gateway in self.gateways(route) {
                 let silence_max = silence_max(request).min(patience.left());
                 if silence_max.is_zero() {
                     break;
                 }
-                match self.send(&gateway, request, silence_max).await {
+                let answer = self.send(&gateway, request, silence_max).await;
+                let dialled = !matches!(answer, Err(Unanswered::NotSent(_)));
+                reached.insert(gateway.clone(), dialled);
+                match answer {
                     Ok(Ok(answer)) => return Ok(Answered { answer, gateway }),
                     Ok(Err(error)) if is_served_elsewhere(&error) => last = error.into(),
                     Ok(Err(error)) => return Err(error.into()),
@@ -305,7 +348,7 @@ impl Pool {
                 }
             }
             if patience.left().is_zero() {
-                return Err(last);
+                return Err(with_reach(last, route.key.as_ref(), &reached));
             }
             self.refresh().await;
             backoff.pause(patience.left()).await;
@@ -319,7 +362,7 @@ impl Pool {
         }
         for gateway in self.gateways(&Route::anywhere()) {
             let asked = match self.connection(&gateway).await {
-                Ok(connection) => ask_map(&connection).await,
+                Ok(connection) => ask_map(&connection).await.map_err(|failed| failed.why),
                 Err(why) => Err(why),
             };
             let updated = asked.and_then(|map| self.on_map(map));
@@ -353,6 +396,21 @@ impl Pool {
             pool.refresh().await;
             pool.refreshing.store(false, Ordering::Release);
         });
+    }
+}
+
+/// Nodes that can be reached and yet do not answer lack a leader, most often for want of a majority.
+fn with_reach(error: Error, key: Option<&Key>, reached: &BTreeMap<Arc<str>, bool>) -> Error {
+    let up = reached.values().filter(|reached| **reached).count();
+    match (error, key) {
+        (Error::Unreachable { waited, last }, Some(key)) if up > 0 => Error::Unreachable {
+            waited,
+            last: format!(
+                "{last} ({up} of {} nodes could be reached; {key} is served while a majority of its partition's nodes is up)",
+                reached.len()
+            ),
+        },
+        (error, _) => error,
     }
 }
 
