@@ -70,8 +70,13 @@ pub(crate) enum DataCommand {
 #[command(next_help_heading = "Connection")]
 pub(crate) struct ConnectionArgs {
     /// Addresses of nodes, divided by commas; any one that lives is enough
-    #[arg(long, global = true, value_name = "ADDRESS,…", env = "HOROLOG_CONNECT")]
-    #[arg(value_delimiter = ',')]
+    #[arg(
+        long,
+        global = true,
+        value_name = "HOST:PORT,…",
+        env = "HOROLOG_CONNECT"
+    )]
+    #[arg(value_delimiter = ',', value_parser = parse_address)]
     pub(crate) connect: Vec<String>,
 
     /// The keyspace that keys are in
@@ -82,6 +87,23 @@ pub(crate) struct ConnectionArgs {
     /// Print one JSON object a line; bytes that are not UTF-8 as base64 under NAME_base64
     #[arg(long, global = true)]
     pub(crate) json: bool,
+}
+
+/// Reads the address of a node.
+pub(crate) fn parse_address(text: &str) -> Result<String, String> {
+    let wrong = || {
+        format!(
+            "'{text}' is not an address: write HOST:PORT, for example 127.0.0.1:7400 or [::1]:7400"
+        )
+    };
+    let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+    let in_brackets = host.starts_with('[') && host.ends_with(']');
+    let is_host = !host.is_empty() && !host.contains(char::is_whitespace);
+    let port = port.parse::<u16>().ok().filter(|port| *port > 0);
+    if port.is_none() || !is_host || host.contains(':') && !in_brackets {
+        return Err(wrong());
+    }
+    Ok(text.to_owned())
 }
 
 /// A parsed command line.
@@ -168,6 +190,13 @@ mod tests {
             &["add", "a", "x"],
             &["nothing"],
             &["get", "a", "--at", "yesterday"],
+            &["get", "a", "--connect", "127.0.0.1"],
+            &["get", "a", "--connect", ""],
+            &["get", "a", "--connect", ","],
+            &["get", "a", "--connect", "a:99999"],
+            &["get", "a", "--connect", "::1"],
+            &["bench", "put", "--connect", "a"],
+            &["bench", "put", "--value-bytes", "9000000"],
         ] {
             assert_eq!(read(line).unwrap_err().exit_code(), 2, "{line:?}");
         }

@@ -13,7 +13,7 @@ mod load;
 mod report;
 mod workload;
 
-use crate::cli::ConnectionArgs;
+use crate::cli::{ConnectionArgs, parse_address};
 use crate::failure::Failure;
 use crate::io::signals::StopSignals;
 use crate::io::stopwatch::{Stopwatch, seed};
@@ -30,6 +30,7 @@ use std::time::Duration;
 use tokio::task::{JoinSet, LocalSet};
 use wire::SplitMix64;
 use wire::client::Client;
+use wire::keys::VALUE_BYTES_MAX;
 use workload::Client as BenchClient;
 
 /// Between two lines of progress.
@@ -73,9 +74,10 @@ pub(crate) struct Bench {
     /// Addresses of nodes, divided by commas
     #[arg(
         long,
-        value_name = "ADDRESS,…",
+        value_name = "HOST:PORT,…",
         env = "HOROLOG_CONNECT",
-        value_delimiter = ','
+        value_delimiter = ',',
+        value_parser = parse_address
     )]
     connect: Vec<String>,
 
@@ -118,8 +120,9 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "SHARE", default_value_t = 1.0, value_parser = parse_share)]
     cross: f64,
 
-    /// Bytes of a value, for put and get
+    /// Bytes of a value, for put and get; at most 8 MiB
     #[arg(long, value_name = "N", default_value_t = 256)]
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=VALUE_BYTES_MAX as i64))]
     value_bytes: u32,
 
     /// Use the accounts of an earlier run and load only those that are missing
