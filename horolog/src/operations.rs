@@ -104,8 +104,8 @@ fn guard<'a>(rest: &[&'a str]) -> Result<(&'a str, Action), StatementError> {
         "equals" => Condition::Equals(typed(argument?)?),
         "differs" => Condition::NotEquals(typed(argument?)?),
         "version" => Condition::VersionIs(Some(argument?.parse::<Timestamp>()?)),
-        "atleast" => Condition::AtLeast(number(argument?)?),
-        "atmost" => Condition::AtMost(number(argument?)?),
+        "atleast" => Condition::AtLeast(parse_number(argument?)?),
+        "atmost" => Condition::AtMost(parse_number(argument?)?),
         other => return Err(StatementError::UnknownCondition(other.to_owned())),
     };
     Ok((key, Action::Guard(condition)))
@@ -117,7 +117,7 @@ fn numeric<'a>(
     kind: fn(i64) -> OperationKind,
 ) -> Result<(&'a str, Action), StatementError> {
     let [key, argument] = shaped(rest, shape)?;
-    Ok((key, operation(kind(number(argument)?))))
+    Ok((key, operation(kind(parse_number(argument)?))))
 }
 
 fn shaped<'a, const N: usize>(
@@ -135,7 +135,8 @@ fn typed(word: &str) -> Result<Bytes, StatementError> {
     Ok(Text::parse(word.as_bytes())?.0)
 }
 
-fn number(word: &str) -> Result<i64, StatementError> {
+/// Reads a number as values hold it.
+pub(crate) fn parse_number(word: &str) -> Result<i64, StatementError> {
     word.parse()
         .map_err(|_| StatementError::Number(word.to_owned()))
 }

@@ -1,6 +1,7 @@
 //! `add`: adds to a number.
 
 use crate::failure::Failure;
+use crate::operations::parse_number;
 use crate::session::Session;
 use crate::text::bytes::Text;
 use clap::Args;
@@ -19,7 +20,7 @@ pub(crate) struct Add {
     pub(crate) key: Text,
 
     /// The number
-    #[arg(allow_negative_numbers = true)]
+    #[arg(allow_negative_numbers = true, value_parser = parse_number)]
     pub(crate) number: i64,
 }
 

@@ -1,6 +1,7 @@
 //! `min`: lowers a number.
 
 use crate::failure::Failure;
+use crate::operations::parse_number;
 use crate::session::Session;
 use crate::text::bytes::Text;
 use clap::Args;
@@ -17,7 +18,7 @@ pub(crate) struct Min {
     pub(crate) key: Text,
 
     /// The number
-    #[arg(allow_negative_numbers = true)]
+    #[arg(allow_negative_numbers = true, value_parser = parse_number)]
     pub(crate) number: i64,
 }
 

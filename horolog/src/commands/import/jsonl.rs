@@ -10,6 +10,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
+use serde_json::error::Category;
 use serde_json::value::RawValue;
 
 #[derive(Deserialize)]
@@ -29,7 +30,7 @@ fn even_null<'de, D: Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>
 
 /// Reads one line.
 pub(super) fn parse(line: &[u8]) -> Result<ImportRow, String> {
-    let line: Line<'_> = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+    let line: Line<'_> = serde_json::from_slice(line).map_err(|error| told(&error))?;
     let key = match (line.key, line.key_base64) {
         (Some(key), None) => key.into(),
         (None, Some(base64)) => decode("key_base64", &base64)?,
@@ -49,21 +50,36 @@ pub(super) fn parse(line: &[u8]) -> Result<ImportRow, String> {
     Ok(ImportRow { key, value })
 }
 
+/// The parser counts lines of its own text, which is always one.
+fn told(error: &serde_json::Error) -> String {
+    let whole = error.to_string();
+    let what = whole.split(" at line ").next().unwrap_or(&whole);
+    let column = error.column();
+    match error.classify() {
+        Category::Eof => "it ends in the middle: a line is one whole JSON object".to_owned(),
+        Category::Data => format!("{what} (column {column})"),
+        Category::Syntax if what.starts_with("expected ident") => {
+            format!("it is not JSON (column {column})")
+        }
+        Category::Syntax | Category::Io => format!("it is not JSON: {what} (column {column})"),
+    }
+}
+
 fn value_bytes(value: &RawValue) -> Result<Bytes, String> {
     let source = value.get();
     if !source.starts_with('"') {
         return Ok(Bytes::copy_from_slice(source.as_bytes()));
     }
     let text: String =
-        serde_json::from_str(source).map_err(|error| format!("\"value\": {error}"))?;
+        serde_json::from_str(source).map_err(|error| format!("\"value\": {}", told(&error)))?;
     Ok(text.into())
 }
 
 fn decode(name: &str, base64: &str) -> Result<Bytes, String> {
     let bytes = BASE64_STANDARD.decode(base64);
-    Ok(bytes
-        .map_err(|error| format!("\"{name}\": {error}"))?
-        .into())
+    let wrong =
+        || format!("\"{name}\" is not base64: A-Z a-z 0-9 + / in groups of four, = at the end");
+    Ok(bytes.map_err(|_| wrong())?.into())
 }
 
 #[cfg(test)]
@@ -102,8 +118,10 @@ mod tests {
     #[test]
     fn a_bad_line_says_what_is_wrong() {
         for (line, part) in [
-            ("", "EOF"),
-            ("{", "EOF"),
+            ("", "ends in the middle"),
+            ("{", "ends in the middle"),
+            ("not json", "it is not JSON (column 2)"),
+            (r#"{"key":"a","value":nope}"#, "it is not JSON"),
             ("[1]", "invalid"),
             (r#"{"value":1}"#, "no \"key\""),
             (r#"{"key":"a"}"#, "no \"value\""),
@@ -115,12 +133,16 @@ mod tests {
             (r#"{"key":"a","key":"b","value":1}"#, "duplicate field"),
             (r#"{"key":"a","key_base64":"AA==","value":1}"#, "both"),
             (r#"{"key":"a","value_base64":"AA==","value":1}"#, "both"),
-            (r#"{"key":"a","value_base64":"!"}"#, "value_base64"),
+            (
+                r#"{"key":"a","value_base64":"!"}"#,
+                "\"value_base64\" is not base64",
+            ),
             (r#"{"key":"a","value":"\ud800"}"#, "value"),
             (r#"{"key":"a","value":1} x"#, "trailing"),
         ] {
             let message = parse(line.as_bytes()).unwrap_err();
             assert!(message.contains(part), "{line}: {message}");
+            assert!(!message.contains("line 1"), "{line}: {message}");
         }
         assert!(parse(b"{\"key\":\"\xff\",\"value\":1}").is_err());
     }
