@@ -3,6 +3,7 @@
 use crate::failure::Failure;
 use crate::session::{Session, Wanted};
 use crate::text::bytes::Text;
+use crate::text::quantity;
 use clap::Args;
 use wire::client::{IntoKeyRange, prefix};
 use wire::ids::KeyspaceId;
@@ -82,7 +83,7 @@ impl Scan {
             } else {
                 ""
             };
-            eprintln!("{rows} rows{note}");
+            eprintln!("{}{note}", quantity::rows(rows));
         }
         Ok(())
     }

@@ -52,6 +52,14 @@ fn seconds(s: f64) -> String {
     }
 }
 
+/// A number of rows.
+pub(crate) fn rows(n: u64) -> String {
+    match n {
+        1 => "1 row".to_owned(),
+        n => format!("{n} rows"),
+    }
+}
+
 /// A number of bytes in binary units.
 pub(crate) fn bytes(n: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];

@@ -97,7 +97,7 @@ pub(crate) struct Import {
     #[arg(value_parser = clap::value_parser!(u32).range(1..=64))]
     connections: u32,
 
-    /// What to do at a bad line
+    /// What to do at a bad line; with skip the exit code is 0 all the same, and the report counts them
     #[arg(long, value_name = "WHAT", default_value = "stop")]
     on_error: OnError,
 
@@ -154,6 +154,9 @@ impl Import {
             turn: 0,
         };
         let (tally, elapsed) = importing.run(pieces, signals).await;
+        if let Some(hint) = tally.hint(self.skip_lines) {
+            eprintln!("{hint}");
+        }
         let format = if self.connection.json {
             Format::Json
         } else {
@@ -171,6 +174,11 @@ fn open(file: &str) -> Result<(Box<dyn BufRead + Send>, Option<u64>), Failure> {
     let cannot = |error: io::Error| Failure::error(format!("cannot read {file}: {error}"));
     let opened = File::open(file).map_err(cannot)?;
     let metadata = opened.metadata().map_err(cannot)?;
+    if metadata.is_dir() {
+        return Err(Failure::error(format!(
+            "cannot read {file}: it is a directory"
+        )));
+    }
     let bytes = metadata.is_file().then_some(metadata.len());
     Ok((Box::new(BufReader::with_capacity(1 << 18, opened)), bytes))
 }
@@ -251,14 +259,15 @@ impl Tally {
 
     fn text(&self, elapsed: Duration) -> String {
         let mut line = format!(
-            "{} rows imported ({}) in {:.1} s: {:.0} rows/s",
-            self.rows,
+            "{} imported ({}) in {:.1} s: {:.0} rows/s",
+            quantity::rows(self.rows),
             quantity::bytes(self.bytes),
             elapsed.as_secs_f64(),
             rate(self.rows, elapsed)
         );
         if self.bad > 0 {
-            line.push_str(&format!("; {} bad lines left out", self.bad));
+            let lines = if self.bad == 1 { "line" } else { "lines" };
+            line.push_str(&format!("; {} bad {lines} left out", self.bad));
         }
         line
     }
@@ -278,6 +287,14 @@ impl Tally {
             .with("first_line_not_imported", self.first_line_missing())
     }
 
+    /// What a look at the command line may explain.
+    fn hint(&self, skipped: u64) -> Option<String> {
+        let nothing = self.stop.is_none() && self.rows == 0 && self.bad == 0;
+        (nothing && skipped > 0).then(|| {
+            format!("nothing is left to import: --skip-lines {skipped} goes past the last line of the file")
+        })
+    }
+
     fn verdict(&self) -> Result<(), Failure> {
         let Some(stop) = &self.stop else {
             return Ok(());
@@ -289,6 +306,11 @@ impl Tally {
             Stop::Signal(signal) => signal.to_string(),
         };
         let line = self.first_line_missing().unwrap_or(1);
+        if let Stop::File { line: 1, reason } = stop {
+            return Err(Failure::error(format!(
+                "the file cannot be imported: {reason}. Nothing was imported"
+            )));
+        }
         Err(Failure::error(format!(
             "{why}. Line {line} is the first that is not imported; to go on from there: --skip-lines {}",
             line - 1
@@ -432,6 +454,22 @@ mod tests {
         assert_eq!(failed.first_line_missing(), Some(101));
         let message = failed.verdict().unwrap_err().to_string();
         assert!(message.ends_with("--skip-lines 100"), "{message}");
+    }
+
+    #[test]
+    fn a_file_as_a_whole_is_told_without_lines() {
+        let header = stopped(Stop::File {
+            line: 1,
+            reason: "there is no column 'x'".into(),
+        });
+        let message = header.verdict().unwrap_err().to_string();
+        assert!(
+            message.starts_with("the file cannot be imported: there"),
+            "{message}"
+        );
+        assert!(!message.contains("line"), "{message}");
+        assert!(Tally::new(10).hint(10).unwrap().contains("--skip-lines 10"));
+        assert_eq!(Tally::new(0).hint(0), None);
     }
 
     #[test]
