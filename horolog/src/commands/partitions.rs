@@ -8,7 +8,7 @@ use crate::text::table::table;
 use clap::Args;
 use serde_json::Value;
 use wire::ids::NodeId;
-use wire::keys::{DEFAULT_KEYSPACE, Descriptor, Key};
+use wire::keys::{DEFAULT_KEYSPACE, Descriptor, Key, KeyRange};
 use wire::message::MapAnswer;
 
 /// Show which partition holds which keys, and on which nodes
@@ -60,7 +60,7 @@ fn border_json(border: &Key) -> Object {
 fn partition_row((descriptor, leader): &(Descriptor, Option<NodeId>)) -> Vec<String> {
     vec![
         descriptor.partition.to_string(),
-        border(&descriptor.range.start),
+        from(&descriptor.range),
         descriptor
             .range
             .end
@@ -78,6 +78,16 @@ pub(crate) fn nodes(members: &[NodeId]) -> String {
     names.join(" ")
 }
 
+/// Where a partition begins as people read it: the first one is the system's own.
+pub(crate) fn from(range: &KeyRange) -> String {
+    let first_user_key = Key::new(DEFAULT_KEYSPACE, b"");
+    let is_systems = range.end.as_ref().is_some_and(|end| *end <= first_user_key);
+    match is_systems && range.start == Key::least() {
+        true => "the system's range".to_owned(),
+        false => border(&range.start),
+    }
+}
+
 /// A border between partitions as people read it.
 pub(crate) fn border(key: &Key) -> String {
     match key.keyspace() {
@@ -91,11 +101,13 @@ pub(crate) fn border(key: &Key) -> String {
 mod tests {
     use super::*;
     use wire::ids::{Generation, KeyspaceId, PartitionId};
-    use wire::keys::KeyRange;
 
     #[test]
     fn borders_name_keyspace_and_key() {
         assert_eq!(border(&Key::least()), "the start");
+        let system = KeyRange::new(Key::least(), Some(Key::new(DEFAULT_KEYSPACE, b"")));
+        assert_eq!(from(&system), "the system's range");
+        assert_eq!(from(&KeyRange::new(Key::least(), None)), "the start");
         assert_eq!(border(&Key::new(DEFAULT_KEYSPACE, b"m n")), "\"m n\"");
         assert_eq!(border(&Key::new(KeyspaceId(7), b"")), "ks7:\"\"");
     }

@@ -3,7 +3,7 @@
 //! The map of any one node names all nodes; each is then asked directly, so a node that cannot be
 //! reached is shown as such, with what went wrong.
 
-use super::partitions::{border, nodes, partition_json};
+use super::partitions::{from, nodes, partition_json};
 use crate::failure::Failure;
 use crate::output::Object;
 use crate::session::Session;
@@ -78,10 +78,7 @@ fn text(map: &MapAnswer, answers: &[Answer]) -> String {
         .iter()
         .map(|(descriptor, _)| {
             let best = best_replica(descriptor.partition, answers);
-            let mut row = vec![
-                descriptor.partition.to_string(),
-                border(&descriptor.range.start),
-            ];
+            let mut row = vec![descriptor.partition.to_string(), from(&descriptor.range)];
             row.extend(replica_cells(best));
             row.push(nodes(&descriptor.members));
             row
