@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use std::fmt;
 use std::process::ExitCode;
 use wire::client::Error;
-use wire::message::TransactionName;
+use wire::message::{AbortReason, TransactionName};
 
 /// A kind of failure, by exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub(crate) struct Failure {
     details: Map<String, Value>,
     /// The command has already said it on its standard output.
     told: bool,
+    /// A script goes on after it.
+    harmless: bool,
 }
 
 impl Failure {
@@ -59,12 +61,24 @@ impl Failure {
         failure
     }
 
+    /// Nothing went wrong that would end a shell's script.
+    pub(crate) fn harmless(mut self) -> Failure {
+        self.harmless = true;
+        self
+    }
+
+    /// Whether a shell's script goes on after it.
+    pub(crate) fn is_harmless(&self) -> bool {
+        self.harmless
+    }
+
     fn new(kind: Kind, message: impl fmt::Display) -> Failure {
         Failure {
             kind,
             message: message.to_string(),
             details: Map::new(),
             told: false,
+            harmless: false,
         }
     }
 
@@ -117,14 +131,26 @@ impl From<std::io::Error> for Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         match &error {
-            Error::Aborted { id, .. } => {
-                Failure::aborted(&error).with("transaction", id.to_string())
+            Error::Aborted { id, reason } => {
+                let reason = reason_text(reason);
+                Failure::aborted(format!("transaction {id} was not committed: {reason}"))
+                    .with("transaction", id.to_string())
             }
             Error::RetriesExhausted { .. } => Failure::aborted(&error),
             Error::OutcomeUnknown { name } => outcome_unknown(name),
             conflict if conflict.is_conflict() => Failure::aborted(conflict),
             other => Failure::error(other),
         }
+    }
+}
+
+/// Why a transaction was aborted, and what to do for somebody who typed it.
+pub(crate) fn reason_text(reason: &AbortReason) -> String {
+    match reason {
+        AbortReason::Changed { key } => format!(
+            "{key} was changed by another transaction since this one read it: begin again, and read it with get-for-update to keep others from it"
+        ),
+        other => other.to_string(),
     }
 }
 
@@ -149,7 +175,6 @@ mod tests {
     use clock::Timestamp;
     use wire::ids::TransactionId;
     use wire::keys::{DEFAULT_KEYSPACE, Key};
-    use wire::message::AbortReason;
 
     const ID: TransactionId = TransactionId {
         time: Timestamp::ZERO,
@@ -164,6 +189,11 @@ mod tests {
         assert_eq!(failure.kind, Kind::Aborted);
         assert!(failure.to_string().contains("the guard on a"), "{failure}");
         assert_eq!(Failure::from(Error::Ended).kind, Kind::Error);
+        let key = Key::new(DEFAULT_KEYSPACE, b"a");
+        let reason = AbortReason::Changed { key };
+        let failure = Failure::from(Error::Aborted { id: ID, reason }).to_string();
+        assert!(failure.contains("begin again"), "{failure}");
+        assert!(!failure.contains("transact`"), "{failure}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! and in the shell perhaps an open transaction, which then takes the reads and writes.
 
 use crate::cli::{ConnectionArgs, DataCommand};
-use crate::failure::Failure;
+use crate::failure::{Failure, reason_text};
 use crate::operations::{Action, Statement};
 use crate::output::{Format, Object, Output};
 use crate::text::bytes::shown;
@@ -10,15 +10,20 @@ use bytes::Bytes;
 use clock::Timestamp;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, IsTerminal};
+use std::time::Duration;
 use tokio::task::JoinSet;
 use wire::client::{Client, Error, Transaction};
 use wire::ids::{KeyspaceId, TransactionId};
 use wire::keys::{Key, KeyRange};
 use wire::message::{
     AbortReason, Committed, Guard, MapAnswer, MemberAddress, NodeStatus, Operation, OperationKind,
-    OutcomeAnswer, Row, TransactionName, VersionedValue,
+    OutcomeAnswer, RequestError, Row, TransactionName, VersionedValue,
 };
+
+/// How long an answer may take before it is said that it does.
+const TELL_AFTER: Duration = Duration::from_secs(3);
+const OTHER_IDENTITY: &str = "the anchor key or the expiry is not this transaction's: give both as they were printed with its id, and the keyspace that it was run in";
 
 /// A connection and what goes with it.
 pub(crate) struct Session {
@@ -47,7 +52,22 @@ pub(crate) async fn run_once(
     command: DataCommand,
 ) -> Result<(), Failure> {
     let mut session = Session::open(connection).await?;
-    session.run(command).await
+    patiently(session.run(command)).await
+}
+
+/// Waits for an answer; on a terminal it is said once that it takes long.
+pub(crate) async fn patiently<T>(answer: impl Future<Output = T>) -> T {
+    let mut answer = std::pin::pin!(answer);
+    if !io::stderr().is_terminal() {
+        return answer.await;
+    }
+    match tokio::time::timeout(TELL_AFTER, &mut answer).await {
+        Ok(answer) => answer,
+        Err(_) => {
+            eprintln!("still trying (it has not ended yet); ^C gives up");
+            answer.await
+        }
+    }
 }
 
 /// Connects to the addresses of the command line.
@@ -322,7 +342,8 @@ impl Session {
             expires,
             anchor,
         };
-        Ok(self.client.outcome(&name).await?)
+        let outcome = self.client.outcome(&name).await;
+        outcome.map_err(other_identity)
     }
 
     /// A timestamp of the cluster.
@@ -373,7 +394,15 @@ impl Session {
     }
 }
 
+/// A transaction that neither read nor wrote has no place among the others, so no timestamp.
+fn did_nothing(committed: &Committed) -> bool {
+    committed.at == Timestamp::ZERO
+}
+
 fn committed_text(written: &[Bytes], committed: &Committed) -> String {
+    if did_nothing(committed) {
+        return "nothing to commit: the transaction read and wrote nothing".to_owned();
+    }
     let mut lines = vec![format!("committed @ {}", committed.at)];
     for (key, result) in written.iter().zip(&committed.results) {
         if let Some(value) = result {
@@ -384,6 +413,7 @@ fn committed_text(written: &[Bytes], committed: &Committed) -> String {
 }
 
 fn committed_json(written: &[Bytes], committed: &Committed) -> Object {
+    let at = (!did_nothing(committed)).then_some(committed.at);
     let results = written.iter().zip(&committed.results);
     let results: Vec<Value> = results
         .filter_map(|(key, result)| {
@@ -393,7 +423,7 @@ fn committed_json(written: &[Bytes], committed: &Committed) -> Object {
         .collect();
     Object::new()
         .with("committed", true)
-        .timestamp("timestamp", committed.at)
+        .with("timestamp", at.map(|at| at.to_string()))
         .with("attempts", committed.attempts)
         .with("partitions", committed.partitions)
         .with("results", results)
@@ -408,7 +438,10 @@ fn aborted_text(reason: &AbortReason) -> String {
         } => format!(": it is {}   @ {timestamp}", shown(value)),
         _ => String::new(),
     };
-    format!("aborted, nothing was changed: {reason}{found}")
+    format!(
+        "aborted, nothing was changed: {}{found}",
+        reason_text(reason)
+    )
 }
 
 fn aborted_json(id: TransactionId, reason: &AbortReason) -> Object {
@@ -423,6 +456,21 @@ fn aborted_json(id: TransactionId, reason: &AbortReason) -> Object {
         AbortReason::Guard { found, .. } => object.version(found.as_ref()),
         AbortReason::Contention { rival, .. } => object.with("rival", rival.to_string()),
         _ => object,
+    }
+}
+
+/// Asking under another anchor or expiry than the transaction's own is a slip of the arguments.
+fn other_identity(error: Error) -> Failure {
+    let name = format!("{:?}", AbortReason::OtherIdentity);
+    match &error {
+        Error::Aborted {
+            reason: AbortReason::OtherIdentity,
+            ..
+        } => Failure::usage(OTHER_IDENTITY),
+        Error::Request(RequestError::Invalid { why }) if why.contains(&name) => {
+            Failure::usage(OTHER_IDENTITY)
+        }
+        _ => error.into(),
     }
 }
 
@@ -460,6 +508,19 @@ mod tests {
             Value::from(committed_json(&written, &committed)).to_string(),
             r#"{"attempts":1,"committed":true,"partitions":2,"results":[{"key":"b c","value":"95"}],"timestamp":"1.000000+0"}"#
         );
+    }
+
+    #[test]
+    fn a_transaction_that_did_nothing_says_so() {
+        let nothing = Committed {
+            at: Timestamp::ZERO,
+            results: vec![],
+            attempts: 0,
+            partitions: 0,
+        };
+        assert!(committed_text(&[], &nothing).starts_with("nothing to commit"));
+        let json = Value::from(committed_json(&[], &nothing));
+        assert_eq!(json["timestamp"], Value::Null);
     }
 
     #[test]

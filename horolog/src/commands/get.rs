@@ -24,7 +24,7 @@ pub(crate) struct Get {
     #[arg(long, value_name = "TIMESTAMP")]
     pub(crate) at: Option<clock::Timestamp>,
 
-    /// Write exactly the value's bytes and nothing else; exit code 1 if the key is absent
+    /// Write exactly the value's bytes and nothing else; exit code 1 if the key is absent (a shell goes on)
     #[arg(long)]
     pub(crate) raw: bool,
 }
@@ -36,7 +36,8 @@ impl Get {
         if !self.raw {
             return Ok(session.output.version(key, version.as_ref())?);
         }
-        let version = version.ok_or_else(|| Failure::error(format!("{} is absent", shown(key))))?;
+        let absent = || Failure::error(format!("{} is absent", shown(key))).harmless();
+        let version = version.ok_or_else(absent)?;
         let mut out = std::io::stdout().lock();
         out.write_all(&version.value)?;
         Ok(out.flush()?)

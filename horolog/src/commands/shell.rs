@@ -4,7 +4,7 @@ use crate::cli::{ConnectionArgs, DataCommand};
 use crate::failure::Failure;
 use crate::io::line_input::{LineEvent, LineInput, is_interactive};
 use crate::io::signals::{StopSignal, StopSignals};
-use crate::session::Session;
+use crate::session::{Session, patiently};
 use crate::text::bytes::Text;
 use crate::text::words::words;
 use clap::{Args, CommandFactory, Parser};
@@ -43,12 +43,17 @@ enum Line {
     /// Open a transaction: what follows is read at one snapshot and takes effect at commit, or not at all
     Begin,
     /// Read a key and lock it for the open transaction, so that nobody changes it until commit
+    ///
+    /// The lock lapses 5 s after the transaction's last request; the commit then still notices if
+    /// another transaction changed the key.
     #[command(visible_alias = "getforupdate")]
     GetForUpdate {
         /// The key
         key: Text,
     },
     /// Commit the open transaction
+    ///
+    /// The timestamp of the commit lies between its begin and its acknowledgement.
     Commit,
     /// Give up the open transaction: nothing of it is done
     #[command(visible_alias = "abort")]
@@ -62,6 +67,9 @@ enum Line {
     #[command(visible_alias = "quit")]
     Exit,
 }
+
+/// Commands that have nothing to do in a shell.
+const ONLY_OUTSIDE: [&str; 5] = ["import", "bench", "dev", "start", "shell"];
 
 enum Next {
     GoOn,
@@ -117,7 +125,9 @@ pub(crate) async fn interact(
         match done {
             Ok(Next::GoOn) => {}
             Ok(Next::Leave) => break,
-            Err(failure) if interactive => failure.report(session.output.is_json()),
+            Err(failure) if interactive || failure.is_harmless() => {
+                failure.report(session.output.is_json())
+            }
             Err(failure) => return Err(failure.at(format!("line {number}"))),
         }
     }
@@ -137,6 +147,12 @@ async fn run_line(session: &mut Session, line: &str) -> Result<Next, Failure> {
     if words.is_empty() {
         return Ok(Next::GoOn);
     }
+    if ONLY_OUTSIDE.contains(&words[0].as_str()) {
+        return Err(Failure::usage(format!(
+            "{} is not available in the shell: run it from the command line",
+            words[0]
+        )));
+    }
     let line = match Line::try_parse_from(words) {
         Ok(line) => line,
         Err(help) if !help.use_stderr() => {
@@ -150,10 +166,10 @@ async fn run_line(session: &mut Session, line: &str) -> Result<Next, Failure> {
         }
     };
     match line {
-        Line::Data(command) => session.run(command).await?,
+        Line::Data(command) => patiently(session.run(command)).await?,
         Line::Begin => session.begin().await?,
-        Line::GetForUpdate { key } => session.get_for_update(&key.0).await?,
-        Line::Commit => session.commit().await?,
+        Line::GetForUpdate { key } => patiently(session.get_for_update(&key.0)).await?,
+        Line::Commit => patiently(session.commit()).await?,
         Line::Rollback => session.rollback().await?,
         Line::Use { keyspace } => session.use_keyspace(&keyspace).await?,
         Line::Exit => return Ok(Next::Leave),
