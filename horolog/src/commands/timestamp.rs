@@ -8,7 +8,8 @@ use clap::Args;
 /// Draw a timestamp from the cluster, to read with --at later
 ///
 /// Reads at it see everything that was acknowledged before it was drawn, however often they are
-/// repeated, until it falls below the retention horizon.
+/// repeated, until it falls below the retention horizon. A commit's own timestamp lies between its
+/// begin and its acknowledgement.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
   now=$(horolog timestamp)

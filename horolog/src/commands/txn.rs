@@ -10,7 +10,8 @@ use std::io::Read;
 /// Run a transaction of guards and operations, in one go
 ///
 /// All statements take effect at one timestamp, over any keys and partitions, or none does. If a guard
-/// does not hold, nothing is changed and the exit code is 3.
+/// does not hold, nothing is changed and the exit code is 3. At least one statement must be an
+/// operation, not a guard.
 ///
 /// Statements (numbers are decimal texts, an absent key counts as 0):
 ///
