@@ -46,7 +46,7 @@ impl Workload for Register {
 
     fn next(&mut self, random: &mut SplitMix64) -> Plan {
         let (mut one, other) = two_of(random, self.registers);
-        if random.chance(1, 2) {
+        if random.chance(2, 3) {
             one = self.registers + random.below(COLD_REGISTERS);
         }
         let (one, other) = (

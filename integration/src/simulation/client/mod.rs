@@ -140,6 +140,8 @@ struct OpenQuestion {
 
 /// How often a read or lock is tried before the transaction is given up.
 const TRIES_MAX: u32 = 4;
+/// How long a client waits for an answer to what must be committed first, at least.
+const SET_UP_PATIENCE: Duration = Duration::from_secs(8);
 
 /// One client.
 pub struct Client {
@@ -347,7 +349,8 @@ impl Client {
     }
 
     fn commit(&mut self, cx: &mut ClientContext, writes: Writes, out: &mut Vec<ClientEffect>) {
-        let expires = self.client_time(cx.now).plus(self.timing.expires);
+        let lives = self.timing.expires.max(self.patience());
+        let expires = self.client_time(cx.now).plus(lives);
         let run = self.run.as_mut().expect("only a running plan commits");
         let commit = requests::commit_of(run, &writes, expires);
         let transaction = cx.history.get_mut(run.index);
@@ -433,6 +436,19 @@ impl Client {
             request,
         });
         self.phase = Phase::Waiting(want);
-        self.set_timer(self.timing.timeout, out);
+        self.set_timer(self.patience(), out);
+    }
+
+    /// What must be there before all else is waited for longer: giving it up gains nothing.
+    fn patience(&self) -> Duration {
+        let must = self
+            .run
+            .as_ref()
+            .is_some_and(|run| run.plan.until_committed);
+        if must {
+            self.timing.timeout.max(SET_UP_PATIENCE)
+        } else {
+            self.timing.timeout
+        }
     }
 }
