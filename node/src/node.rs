@@ -230,7 +230,10 @@ impl Node {
             timing: txn::GatewayTiming::default(),
         });
         let channel = PartitionChannel::new(start, self.config.timing.resend_after);
-        self.heartbeats = Heartbeats::new(self.ceiling.durable(), u64::from(start) << 40);
+        // What an earlier life may have acknowledged; this one has acknowledged nothing before it was a
+        // member, however high its own ceiling stands by now.
+        let promised = self.heartbeats.promised();
+        self.heartbeats = Heartbeats::new(promised, u64::from(start) << 40);
         self.questions = Questions::new(start);
         self.peers = Peers::new(me);
         for member in &founding.members {
