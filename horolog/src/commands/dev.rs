@@ -20,8 +20,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Run a whole cluster on this machine, with a shell
 ///
-/// Real nodes that talk over real sockets, in one process. On a terminal it opens a shell; ^D or
-/// 'exit' ends shell and cluster. Otherwise it runs until ^C or SIGTERM. Without --data its data
+/// Real nodes that talk over real sockets, in one process. On a terminal it opens a shell; ^D, ^C twice
+/// or 'exit' ends shell and cluster. Otherwise it runs until ^C or SIGTERM. Without --data its data
 /// goes when it ends; with --data it is there again the next time, at the same addresses.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
@@ -96,7 +96,7 @@ async fn serve(
     };
     println!("ready after {:.1} s", started.elapsed().as_secs_f64());
     if line_input::is_interactive() {
-        println!("'help' lists what the shell can do; 'exit' or ^D ends the cluster");
+        println!("'help' lists what the shell can do; 'exit', ^D or ^C twice ends the cluster");
         tokio::select! {
             ended = shell::interact(&mut session, &mut signals) => ended,
             why = ended(cluster) => why,

@@ -96,6 +96,7 @@ pub(crate) async fn interact(
     let mut input = LineInput::open(command_names())?;
     let interactive = is_interactive();
     let mut number: u64 = 0;
+    let mut just_interrupted = false;
     loop {
         let prompt = session.prompt();
         let event = tokio::select! {
@@ -103,9 +104,15 @@ pub(crate) async fn interact(
             () = wish_to_leave(signals, interactive) => break,
         };
         number += 1;
+        just_interrupted &= event == LineEvent::Interrupted;
         let line = match event {
             LineEvent::Line(line) => line,
-            LineEvent::Interrupted => continue,
+            LineEvent::Interrupted if just_interrupted => break,
+            LineEvent::Interrupted => {
+                just_interrupted = true;
+                eprintln!("once more ^C, or ^D, or 'exit', ends the shell");
+                continue;
+            }
             LineEvent::End => break,
             LineEvent::Failed(why) => {
                 return Err(Failure::error(format!(
@@ -134,7 +141,8 @@ pub(crate) async fn interact(
     session.leave().await
 }
 
-/// At the prompt ^C gives up the line, which the line editor sees to; elsewhere it ends the shell.
+/// At the prompt ^C gives up the line, which the line editor sees to, and a second one in a row ends the
+/// shell; elsewhere the first does.
 async fn wish_to_leave(signals: &mut StopSignals, interactive: bool) {
     while interactive && signals.wait().await == StopSignal::Interrupt {}
     if !interactive {
