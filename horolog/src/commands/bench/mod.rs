@@ -7,6 +7,7 @@
 //! - Every operation that begins in the measured time is counted, whatever becomes of it.
 //! - A transfer moves money between two accounts, so the total never changes; the bench reads it
 //!   before and after at one snapshot each, and fails loudly if it did.
+//! - A hot counter must have grown by exactly what its clients were told that they added.
 
 mod accounts;
 mod load;
@@ -45,28 +46,36 @@ pub(crate) enum Workload {
     Put,
     /// Read one key
     Get,
+    /// Add to one counter that all clients share
+    Hot,
 }
 
-/// How a transfer is written.
+/// How a transfer or an addition is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Mode {
     /// As a guard and two additions, sent at once
     Oneshot,
-    /// As two reads and two writes
+    /// As reads and writes
     Interactive,
+    /// As reads that lock, and writes
+    Locked,
 }
 
 /// Measure throughput and latency
 ///
 /// Each client does one operation after the other. The keys are dealt over all partitions of the
 /// default keyspace. 'transfer' checks that no money was made or lost: if the total of all accounts
-/// changed, or a commit's outcome could not be learned, it says so and the exit code is 1.
+/// changed, or a commit's outcome could not be learned, it says so and the exit code is 1. 'hot' lets
+/// all clients add to one counter, checks that it grew by exactly that much, and tells how evenly the
+/// clients were served.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
   horolog bench transfer --dev
   horolog bench transfer --connect 127.0.0.1:4001 --clients 64 --seconds 30 --json
   horolog bench transfer --mode interactive --cross 0.1
-  horolog bench put --value-bytes 1024 --clients 256")]
+  horolog bench put --value-bytes 1024 --clients 256
+  horolog bench hot --dev
+  horolog bench hot --mode locked --clients 64")]
 pub(crate) struct Bench {
     /// What the clients do
     workload: Workload,
@@ -112,7 +121,7 @@ pub(crate) struct Bench {
     #[arg(value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     accounts: u64,
 
-    /// How a transfer is written
+    /// How a transfer or an addition is written
     #[arg(long, value_name = "MODE", default_value = "oneshot")]
     mode: Mode,
 
@@ -186,16 +195,19 @@ impl Bench {
         let clients = self.connect_all().await?;
         let accounts = self.accounts(&clients[0]).await?;
         self.load(&clients[0], &accounts).await?;
-        let is_transfer = self.workload == Workload::Transfer;
-        let total_before = match is_transfer {
+        let has_total = matches!(self.workload, Workload::Transfer | Workload::Hot);
+        let total_before = match has_total {
             true => Some(load::total(&clients[0], &accounts).await?),
             false => None,
         };
-        let (tally, measured) = self.drive(&clients, &accounts).await?;
+        let (tally, measured, successes) = self.drive(&clients, &accounts).await?;
         let mut report = Report::new(self.setup(&accounts), &tally, measured);
-        if is_transfer {
+        if has_total {
             report.total_before = total_before;
             report.total_after = Some(load::total(&clients[0], &accounts).await?);
+        }
+        if self.workload == Workload::Hot {
+            report.added = Some(successes);
         }
         Ok(report)
     }
@@ -218,9 +230,14 @@ impl Bench {
         let kind = match self.workload {
             Workload::Transfer => "account",
             Workload::Put | Workload::Get => "value",
+            Workload::Hot => "counter",
+        };
+        let count = match self.workload {
+            Workload::Hot => 1,
+            _ => self.accounts,
         };
         let descriptors = map.partitions.iter().map(|(descriptor, _)| descriptor);
-        let accounts = Accounts::new(descriptors, kind, self.accounts);
+        let accounts = Accounts::new(descriptors, kind, count);
         if accounts.partitions() == 0 {
             return Err(Failure::error(
                 "no partition of the default keyspace has room for keys",
@@ -236,6 +253,7 @@ impl Bench {
         let value = match self.workload {
             Workload::Transfer => load::BALANCE.to_string().into_bytes(),
             Workload::Get => workload::value(self.value_bytes as usize),
+            Workload::Hot => b"0".to_vec(),
             Workload::Put => return Ok(()),
         };
         load::load(client, accounts, value.into(), self.keep).await
@@ -243,31 +261,35 @@ impl Bench {
 
     fn setup(&self, accounts: &Accounts) -> Setup {
         let is_transfer = self.workload == Workload::Transfer;
+        let has_mode = is_transfer || self.workload == Workload::Hot;
         Setup {
             workload: match self.workload {
                 Workload::Transfer => "transfer",
                 Workload::Put => "put",
                 Workload::Get => "get",
+                Workload::Hot => "hot",
             },
-            mode: is_transfer.then_some(match self.mode {
+            mode: has_mode.then_some(match self.mode {
                 Mode::Oneshot => "oneshot",
                 Mode::Interactive => "interactive",
+                Mode::Locked => "locked",
             }),
             clients: self.clients as usize,
             conns: self.conns.min(self.clients) as usize,
             accounts: accounts.count(),
             partitions: accounts.homes().len(),
             cross: is_transfer.then_some(self.cross),
-            value_bytes: (!is_transfer).then_some(self.value_bytes as usize),
+            value_bytes: (!has_mode).then_some(self.value_bytes as usize),
         }
     }
 
-    /// Runs all clients; returns what was counted in the measured time, and how long that was.
+    /// Runs all clients; returns what was counted in the measured time, how long that was, and how many
+    /// operations succeeded from the very start.
     async fn drive(
         &self,
         clients: &[Client],
         accounts: &Accounts,
-    ) -> Result<(Tally, Duration), Failure> {
+    ) -> Result<(Tally, Duration, u64), Failure> {
         let mut signals = StopSignals::catch()?;
         let accounts = Rc::new(accounts.clone());
         let run = Rc::new(Run {
@@ -304,7 +326,7 @@ impl Bench {
             }
         }
         let measured = run.end.get().saturating_sub(run.warmup);
-        Ok((tally, measured))
+        Ok((tally, measured, run.successes.get()))
     }
 }
 

@@ -25,6 +25,8 @@ pub(super) struct Tally {
     pub(super) cross_partition: u64,
     /// Transfers that did not happen because the account held too little.
     pub(super) refused: u64,
+    /// The commits of the client that had the fewest; `None` before any was added.
+    slowest: Option<u64>,
 }
 
 impl Tally {
@@ -38,6 +40,7 @@ impl Tally {
             unknown: 0,
             cross_partition: 0,
             refused: 0,
+            slowest: None,
         }
     }
 
@@ -59,6 +62,8 @@ impl Tally {
         self.unknown += other.unknown;
         self.cross_partition += other.cross_partition;
         self.refused += other.refused;
+        let slowest = other.slowest.unwrap_or(other.commits);
+        self.slowest = Some(self.slowest.map_or(slowest, |known| known.min(slowest)));
     }
 }
 
@@ -100,6 +105,13 @@ pub(super) struct Report {
     pub(super) unknown: u64,
     pub(super) refused: u64,
     pub(super) cross_partition: u64,
+    /// The commits of the client that had the fewest.
+    pub(super) slowest_client: u64,
+    /// Those, divided by the mean of all clients: 1 is perfectly fair, 0 is a client that starved.
+    pub(super) fairness: f64,
+    /// How much must have been added to the counter, from the very start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) added: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) total_before: Option<i128>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -110,6 +122,8 @@ impl Report {
     pub(super) fn new(setup: Setup, tally: &Tally, measured: Duration) -> Report {
         let at = |quantile| tally.latency_us.value_at_quantile(quantile);
         let seconds = measured.as_secs_f64();
+        let slowest_client = tally.slowest.unwrap_or(0);
+        let mean = tally.commits as f64 / setup.clients as f64;
         Report {
             setup,
             seconds,
@@ -131,14 +145,31 @@ impl Report {
             unknown: tally.unknown,
             refused: tally.refused,
             cross_partition: tally.cross_partition,
+            slowest_client,
+            fairness: if mean > 0.0 {
+                slowest_client as f64 / mean
+            } else {
+                0.0
+            },
+            added: None,
             total_before: None,
             total_after: None,
         }
     }
 
-    /// What must not be: money made or lost, or a commit without a known outcome.
+    /// What must not be: money made or lost, additions lost or done twice, or a commit without a known
+    /// outcome.
     pub(super) fn violation(&self) -> Option<String> {
-        if let (Some(before), Some(after)) = (self.total_before, self.total_after)
+        if let (Some(added), Some(before), Some(after)) =
+            (self.added, self.total_before, self.total_after)
+        {
+            let grown = after - before;
+            if grown != i128::from(added) && self.unknown == 0 {
+                return Some(format!(
+                    "THE COUNTER IS WRONG: {added} was added, but it grew by {grown}, from {before} to {after}. Additions were lost, or applied more than once"
+                ));
+            }
+        } else if let (Some(before), Some(after)) = (self.total_before, self.total_after)
             && before != after
         {
             let difference = after - before;
@@ -201,6 +232,10 @@ impl Report {
         if self.errors > 0 {
             lines.push(format!("  errors      {} (nothing changed)", self.errors));
         }
+        lines.push(format!(
+            "  fairness    {:.2} (the slowest client's {} commits / the mean)",
+            self.fairness, self.slowest_client
+        ));
         if let (Some(before), Some(after)) = (self.total_before, self.total_after) {
             lines.push(format!("  total       {before} before, {after} after"));
         }
@@ -245,6 +280,7 @@ mod tests {
         assert_eq!((report.commits, report.retries), (100, 6));
         assert_eq!(report.cross_partition, 80);
         assert_eq!(report.throughput, 50.0);
+        assert_eq!((report.slowest_client, report.fairness), (50, 1.0));
         let latency = Latency {
             p50: 50,
             p90: 90,
@@ -269,6 +305,28 @@ mod tests {
     }
 
     #[test]
+    fn a_counter_grows_by_what_was_added_and_a_starved_client_shows() {
+        let mut report = report();
+        (report.total_before, report.total_after) = (Some(5), Some(105));
+        report.added = Some(100);
+        assert_eq!(report.violation(), None);
+        report.total_after = Some(104);
+        let violation = report.violation().unwrap();
+        assert!(
+            violation.contains("100 was added, but it grew by 99"),
+            "{violation}"
+        );
+        let mut all = Tally::new();
+        for commits in [3, 9] {
+            let mut tally = Tally::new();
+            (0..commits).for_each(|_| tally.success(Duration::from_micros(1)));
+            all.add(&tally);
+        }
+        let report = Report::new(setup(), &all, Duration::from_secs(1));
+        assert_eq!((report.slowest_client, report.fairness), (3, 0.5));
+    }
+
+    #[test]
     fn the_json_has_the_names_that_scripts_read() {
         let json = serde_json::to_value(report()).unwrap();
         for name in [
@@ -280,6 +338,8 @@ mod tests {
             "seconds",
             "clients",
             "conns",
+            "slowest_client",
+            "fairness",
         ] {
             assert!(json[name].is_number(), "{name}");
         }

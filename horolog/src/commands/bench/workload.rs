@@ -7,8 +7,8 @@ use super::{Mode, Run, Workload};
 use bytes::Bytes;
 use std::rc::Rc;
 use wire::SplitMix64;
-use wire::client::{self, Error};
-use wire::message::{AbortReason, Condition, OutcomeAnswer};
+use wire::client::{self, Error, Transaction};
+use wire::message::{AbortReason, Condition, OutcomeAnswer, VersionedValue};
 
 /// A transfer moves at most so much.
 const AMOUNT_MAX: u64 = 10;
@@ -85,7 +85,9 @@ impl Client {
             (Workload::Put, _) => self.put().await,
             (Workload::Get, _) => self.get().await,
             (Workload::Transfer, Mode::Oneshot) => self.transfer_at_once().await,
-            (Workload::Transfer, Mode::Interactive) => self.transfer_step_by_step().await,
+            (Workload::Transfer, _) => self.transfer_step_by_step().await,
+            (Workload::Hot, Mode::Oneshot) => self.add_at_once().await,
+            (Workload::Hot, _) => self.add_step_by_step().await,
         }
     }
 
@@ -138,17 +140,14 @@ impl Client {
 
     async fn transfer_step_by_step(&mut self) -> Ended {
         let (from, to, amount, crosses) = self.draw_transfer();
-        let mut runs = 0;
+        let (mode, mut runs) = (self.mode, 0);
         let moved = self.client.transact(async |t| {
             runs += 1;
-            let balances = t.get_many(&[&from, &to]).await?;
-            let balance = |of: usize| {
-                let version = balances[of].as_ref();
-                version.map_or(Some(0), |version| number(&version.value))
+            let balances = match mode {
+                Mode::Locked => lock_both(t, &from, &to).await?,
+                _ => t.get_many(&[&from, &to]).await?,
             };
-            let (Some(of_from), Some(of_to)) = (balance(0), balance(1)) else {
-                return Err(Error::user("an account holds no number"));
-            };
+            let (of_from, of_to) = (held(&balances[0])?, held(&balances[1])?);
             if of_from < amount {
                 return Ok(false);
             }
@@ -163,6 +162,39 @@ impl Client {
             },
             Ok(false) => Ended::Refused,
             Err(error) => self.failed(error, crosses).await,
+        }
+    }
+
+    async fn add_at_once(&mut self) -> Ended {
+        let counter = self.accounts.key(0);
+        let added = self.client.transaction().add(&counter, 1).commit().await;
+        match added {
+            Ok(committed) => Ended::Done {
+                retries: u64::from(committed.attempts.saturating_sub(1)),
+                crosses: false,
+            },
+            Err(error) => self.failed(error, false).await,
+        }
+    }
+
+    async fn add_step_by_step(&mut self) -> Ended {
+        let counter = self.accounts.key(0);
+        let (mode, mut runs) = (self.mode, 0);
+        let added = self.client.transact(async |t| {
+            runs += 1;
+            let found = match mode {
+                Mode::Locked => t.get_for_update(&counter).await?,
+                _ => t.get(&counter).await?,
+            };
+            t.put(&counter, (held(&found)? + 1).to_string());
+            Ok(())
+        });
+        match added.await {
+            Ok(()) => Ended::Done {
+                retries: runs - 1,
+                crosses: false,
+            },
+            Err(error) => self.failed(error, false).await,
         }
     }
 
@@ -195,6 +227,27 @@ impl Client {
             }
         }
     }
+}
+
+/// What an account or a counter holds.
+fn held(version: &Option<VersionedValue>) -> Result<i64, Error> {
+    let held = version.as_ref();
+    let held = held.map_or(Some(0), |version| number(&version.value));
+    held.ok_or_else(|| Error::user("an account holds no number"))
+}
+
+/// Two accounts, locked in the order of their keys: two such transfers never wait for each other.
+async fn lock_both(
+    t: &mut Transaction,
+    from: &Bytes,
+    to: &Bytes,
+) -> Result<Vec<Option<VersionedValue>>, Error> {
+    if from < to {
+        let of_from = t.get_for_update(from).await?;
+        return Ok(vec![of_from, t.get_for_update(to).await?]);
+    }
+    let of_to = t.get_for_update(to).await?;
+    Ok(vec![t.get_for_update(from).await?, of_to])
 }
 
 const DONE_AT_ONCE: Ended = Ended::Done {
