@@ -1,6 +1,7 @@
 //! Commits whose answers are lost (pattern Idempotent Receiver; R10).
 
 use crate::support::{Gateways, Kind, Script, key};
+use std::time::Duration;
 use wire::client::Error;
 use wire::keys::Key;
 use wire::message::{
@@ -51,6 +52,49 @@ async fn a_commit_cut_before_its_answer_is_sent_again_elsewhere_and_applied_once
     let results: Vec<Option<&[u8]>> = committed.results.iter().map(|r| r.as_deref()).collect();
     assert_eq!(results, [Some(b"7".as_slice()), None]);
     assert_eq!(world.snapshots(), [Snapshot::At(committed.at)]);
+}
+
+/// The first node is stopped as by SIGSTOP, its sockets open: only its silence tells.
+#[tokio::test]
+async fn a_commit_at_a_node_that_stands_still_is_sent_again_elsewhere_and_applied_once() {
+    let gateways = Gateways::start(2).await;
+    gateways.world().set("n", "5");
+    gateways
+        .world()
+        .script(0, Kind::Commit, [Script::ServeThenStop]);
+    let client = gateways.client().await;
+
+    let began = std::time::Instant::now();
+    let committed = client.transaction().add("n", 2).commit().await.unwrap();
+
+    let took = began.elapsed();
+    let world = gateways.world();
+    let commits = world.commits();
+    let sent: Vec<_> = commits
+        .iter()
+        .map(|(at, commit)| (*at, commit.resent))
+        .collect();
+    assert_eq!(sent, [(0, false), (1, true)]);
+    assert_eq!(commits[0].1.name, commits[1].1.name);
+    assert_eq!(world.value("n").as_deref(), Some("7"));
+    assert_eq!(world.committed.values().next(), Some(&committed.at));
+    // It notices within a second and a half; the rest is the machine's.
+    assert!(took < Duration::from_secs(3), "it took {took:?}");
+}
+
+/// What is asked of a node that works for long is not taken for a node that stands still.
+#[tokio::test]
+async fn a_node_that_works_for_long_on_one_request_keeps_its_connection() {
+    let gateways = Gateways::start(1).await;
+    gateways.world().script(0, Kind::Lock, [Script::Silence]);
+    let client = gateways.client().await;
+    let connections = gateways.world().connections;
+    let mut waits = client.begin();
+    let long = Duration::from_secs(2);
+    let waited = tokio::time::timeout(long, waits.get_for_update("k")).await;
+    assert!(waited.is_err(), "the lock is not given: {waited:?}");
+    client.put("k", "v").await.unwrap();
+    assert_eq!(gateways.world().connections, connections);
 }
 
 #[tokio::test]

@@ -32,6 +32,8 @@ pub(crate) enum Script {
     Answer(ClientReply),
     /// Never answers.
     Silence,
+    /// Serves it, and from then on reads and answers nothing, as a process that is stopped.
+    ServeThenStop,
 }
 
 /// Which requests a script is for.
@@ -370,7 +372,7 @@ async fn connection(index: usize, mut stream: TcpStream, world: Shared) {
     let mut out = BytesMut::new();
     loop {
         while let Some(frame) = codec.decode(&mut buffer).unwrap() {
-            let step = match frame.kind {
+            let then = match frame.kind {
                 FrameKind::Hello => {
                     let welcome = HelloReply::Welcome(Welcome {
                         version: 1,
@@ -387,15 +389,17 @@ async fn connection(index: usize, mut stream: TcpStream, world: Shared) {
                         &mut out,
                     )
                     .unwrap();
-                    true
+                    Then::GoOn
                 }
                 _ => {
                     let request = frame.decode().unwrap();
                     answer(index, frame.number, request, &world, &mut out)
                 }
             };
-            if !step {
-                return;
+            match then {
+                Then::GoOn => {}
+                Then::Close => return,
+                Then::Stop => std::future::pending().await,
             }
         }
         stream.write_all(&out).await.unwrap_or_default();
@@ -406,27 +410,37 @@ async fn connection(index: usize, mut stream: TcpStream, world: Shared) {
     }
 }
 
-/// Whether the connection lives on.
+/// What becomes of a connection after a request.
+enum Then {
+    GoOn,
+    Close,
+    Stop,
+}
+
 fn answer(
     index: usize,
     number: u64,
     request: ClientRequest,
     world: &Shared,
     out: &mut BytesMut,
-) -> bool {
+) -> Then {
     let mut world = world.lock().unwrap();
     world.requests.push((index, request.clone()));
     let scripts = world.scripts.get_mut(&(index, kind_of(&request)));
     let reply = match scripts.and_then(VecDeque::pop_front) {
         None => world.serve(index, request),
         Some(Script::Answer(reply)) => reply,
-        Some(Script::Silence) => return true,
-        Some(Script::Cut) => return false,
+        Some(Script::Silence) => return Then::GoOn,
+        Some(Script::Cut) => return Then::Close,
         Some(Script::ServeThenCut) => {
             world.serve(index, request).unwrap();
-            return false;
+            return Then::Close;
+        }
+        Some(Script::ServeThenStop) => {
+            world.serve(index, request).unwrap();
+            return Then::Stop;
         }
     };
     encode_frame(FrameKind::ClientReply, number, &reply, FRAME_BYTES_MAX, out).unwrap();
-    true
+    Then::GoOn
 }

@@ -3,9 +3,14 @@
 //! Invariants:
 //! - numbers grow in the order in which requests lie on the connection;
 //! - each request is answered once: by its reply, or by the loss of the connection;
+//! - a node that is stopped or cut off without a word is noticed (pattern HeartBeat): while something
+//!   waits and nothing comes the node is asked for a sign of life, and without one the connection is lost.
+//!   A node that works for long on one request answers that question at once;
 //! - a request that nobody waits for any more leaves nothing behind; its late reply is ignored.
 
+use super::machine::pause;
 use crate::client::commit_retry::Unanswered;
+use crate::client::error::rounded;
 use crate::frame::{Frame, FrameError, FrameKind};
 use crate::handshake::{Goodbye, HandshakeError, HelloReply, client_hello};
 use crate::ids::ClusterId;
@@ -13,12 +18,22 @@ use crate::io::{FrameReader, Outbox, SendError, tune};
 use crate::message::{ClientReply, ClientRequest};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Semaphore, oneshot};
 
-/// The most unanswered requests of one connection; more wait their turn.
-const IN_FLIGHT_MAX: usize = crate::io::CLIENT_REQUESTS_IN_FLIGHT_MAX;
+/// The most unanswered requests of one connection; more wait their turn. One fewer than the node reads,
+/// so that it also reads the question for a sign of life.
+const IN_FLIGHT_MAX: usize = crate::io::CLIENT_REQUESTS_IN_FLIGHT_MAX - 1;
+
+/// How often it is looked whether the node is silent.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// After so many looks at nothing a sign of life is asked for: half a second.
+const LOOKS_BEFORE_PROBE: u32 = 2;
+/// After so many the connection is lost: a second and a half. Looks are counted and not time, so that a
+/// client that was itself held up does not take its own silence for the node's.
+const LOOKS_BEFORE_LOST: u32 = 6;
 
 /// Why a connection could not be made or ended.
 #[derive(Debug, thiserror::Error)]
@@ -37,12 +52,16 @@ pub(super) enum ConnectionError {
     Left(Goodbye),
     #[error("an unexpected {0:?} frame")]
     Misplaced(FrameKind),
+    #[error("the node gave no sign of life for {}", rounded(LOOK_EVERY * LOOKS_BEFORE_LOST))]
+    Silent,
 }
 
 #[derive(Default)]
 struct Waiting {
     last_number: u64,
     replies: BTreeMap<u64, oneshot::Sender<ClientReply>>,
+    /// Frames that have come.
+    heard: u64,
     lost: Option<String>,
 }
 
@@ -189,12 +208,39 @@ async fn keep(
             Err(error) => error.into(),
         },
         ended = read_replies(&shared, &mut reader) => ended,
+        ended = watch_for_silence(&shared) => ended,
     };
     let mut waiting = shared.waiting();
     waiting.lost = Some(ended.to_string());
     waiting.replies.clear();
     drop(waiting);
     shared.outbox.close();
+}
+
+/// Ends when something waits and the node gives no sign of life.
+async fn watch_for_silence(shared: &Shared) -> ConnectionError {
+    let (mut heard, mut looks) = (0, 0);
+    let mut probe = None;
+    loop {
+        pause(LOOK_EVERY).await;
+        let (heard_now, waits) = {
+            let waiting = shared.waiting();
+            (waiting.heard, !waiting.replies.is_empty())
+        };
+        if heard_now != heard || !waits {
+            (heard, looks) = (heard_now, 0);
+            continue;
+        }
+        looks += 1;
+        if looks == LOOKS_BEFORE_PROBE {
+            // If there is no room for it, what fills the room is answered, or it is not.
+            probe = shared.try_send(&ClientRequest::Timestamp).ok();
+        }
+        if looks >= LOOKS_BEFORE_LOST {
+            drop(probe);
+            return ConnectionError::Silent;
+        }
+    }
 }
 
 async fn read_replies(shared: &Shared, reader: &mut FrameReader<OwnedReadHalf>) -> ConnectionError {
@@ -204,6 +250,7 @@ async fn read_replies(shared: &Shared, reader: &mut FrameReader<OwnedReadHalf>) 
             Ok(None) => return ConnectionError::Closed,
             Err(error) => return error.into(),
         };
+        shared.waiting().heard += 1;
         match frame.kind {
             FrameKind::ClientReply => match frame.decode() {
                 Ok(reply) => shared.on_reply(frame.number, reply),

@@ -75,7 +75,14 @@ impl Answered {
     }
 }
 
-type Slot = Arc<tokio::sync::Mutex<Option<Arc<Connection>>>>;
+/// One connection to a node, and why it could not be made when that was last tried.
+#[derive(Default)]
+struct Dialled {
+    connection: Option<Arc<Connection>>,
+    failed: Option<(Instant, String)>,
+}
+
+type Slot = Arc<tokio::sync::Mutex<Dialled>>;
 
 pub(in crate::client) struct Pool {
     cluster: ClusterId,
@@ -192,7 +199,10 @@ impl Pool {
             clock_ahead_us: AtomicI64::new(0),
         };
         pool.compare_clocks(&connection).await;
-        let slot: Slot = Arc::new(tokio::sync::Mutex::new(Some(connection)));
+        let slot: Slot = Arc::new(tokio::sync::Mutex::new(Dialled {
+            connection: Some(connection),
+            failed: None,
+        }));
         locked(&pool.slots).insert((seed.clone(), 0), slot);
         Ok(Arc::new(pool))
     }
@@ -275,14 +285,27 @@ impl Pool {
             let mut slots = locked(&self.slots);
             slots.entry((gateway.clone(), number)).or_default().clone()
         };
+        let began = monotonic();
         let mut slot = slot.lock().await;
-        if let Some(connection) = slot.as_ref().filter(|connection| !connection.is_lost()) {
+        let lives = |connection: &&Arc<Connection>| !connection.is_lost();
+        if let Some(connection) = slot.connection.as_ref().filter(lives) {
             return Ok(connection.clone());
         }
-        let connection = dial(gateway, Some(self.cluster)).await;
-        let connection = connection.map_err(|failed| format!("{gateway}: {}", failed.why))?;
-        *slot = Some(connection.clone());
-        Ok(connection)
+        // Dialling may take its whole time: whoever waited for it here need not try once more each.
+        if let Some((_, why)) = slot.failed.as_ref().filter(|(at, _)| *at >= began) {
+            return Err(why.clone());
+        }
+        match dial(gateway, Some(self.cluster)).await {
+            Ok(connection) => {
+                slot.connection = Some(connection.clone());
+                Ok(connection)
+            }
+            Err(failed) => {
+                let why = format!("{gateway}: {}", failed.why);
+                slot.failed = Some((monotonic(), why.clone()));
+                Err(why)
+            }
+        }
     }
 
     /// Asks one node, no other. A connection that turns out to be lost is made anew once.
