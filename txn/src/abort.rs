@@ -161,6 +161,11 @@ impl Coordinator {
                 self.resolve_committed(turn, at)
             }
             RecordChange::RaiseLimit { to } => self.on_limit(turn, to, step.intent, answer.state),
+            // Nothing is in the way, and yet it is not closed: its outcome may have been forgotten.
+            // What is left of the attempt is for whoever meets it: it may have been committed.
+            RecordChange::Close if !answer.changed && answer.state == self.record => {
+                self.no_longer_kept(turn)
+            }
             _ => self.judge(turn, answer.state, step.intent),
         }
     }

@@ -167,10 +167,7 @@ impl Coordinator {
             PartitionReply::Outcome(OutcomeAnswer::Staging { attempt, .. }) => {
                 self.recover_other(turn, attempt, Intent::Close)
             }
-            PartitionReply::Outcome(OutcomeAnswer::NoLongerKept) => {
-                let why = "the outcome of this transaction is no longer kept".to_owned();
-                self.finish(turn, Err(RequestError::Invalid { why }), Timestamp::ZERO)
-            }
+            PartitionReply::Outcome(OutcomeAnswer::NoLongerKept) => self.no_longer_kept(turn),
             PartitionReply::Refused { refusal, .. } => {
                 self.finish_aborted(turn, Failure::new(reason_of(refusal)), false)
             }
@@ -185,6 +182,12 @@ impl Coordinator {
             }
             other => unreachable!("a leader answered a question for an outcome with {other:?}"),
         }
+    }
+
+    /// It ended so long ago that nobody knows how: neither "committed" nor "aborted" can be told.
+    pub(crate) fn no_longer_kept(&mut self, turn: &mut Turn) -> Flow {
+        let why = "the outcome of this transaction is no longer kept".to_owned();
+        self.finish(turn, Err(RequestError::Invalid { why }), Timestamp::ZERO)
     }
 
     pub(crate) fn on_outcome_unreachable(

@@ -9,7 +9,9 @@
 //! born committed, from *missing* or from the *aborted* of an earlier attempt. Whoever finds one of its
 //! locks before that writes *aborted*, and then this compare-and-set fails. Once `closed` has passed
 //! `expires` nothing of it is accepted: outcome and record may have been forgotten, and *missing* no
-//! longer means that nobody was told "aborted".
+//! longer means that nobody was told "aborted". In the same way nothing is closed whose outcome is no
+//! longer kept: it may have been committed. *Aborted (n)* may still be written then, for the locks of an
+//! attempt that are left: a record goes only when all that it committed is resolved.
 
 use super::{Evaluated, Evaluator, Known, Verdict};
 use crate::committed_state::is_born_committed;
@@ -28,7 +30,7 @@ impl Evaluator<'_> {
             return Ok(answer(known, is_made));
         }
         let is_lost = match (now, target) {
-            (RecordState::Missing, RecordState::Closed) => {
+            (RecordState::Missing | RecordState::Aborted { .. }, RecordState::Closed) => {
                 self.outcome_is_no_longer_kept(&change.name)
             }
             (RecordState::Missing | RecordState::Aborted { .. }, RecordState::Committed { .. }) => {

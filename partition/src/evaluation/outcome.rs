@@ -15,7 +15,10 @@ impl Evaluator<'_> {
                 attempt,
                 gateway: attempt.coordinator.node,
             },
-            RecordState::Missing if self.outcome_is_no_longer_kept(name) => {
+            // Also if a late coordinator or recoverer wrote *aborted* where the outcome was forgotten.
+            RecordState::Missing | RecordState::Aborted { .. }
+                if self.outcome_is_no_longer_kept(name) =>
+            {
                 OutcomeAnswer::NoLongerKept
             }
             // Closed has passed `expires`: nothing of it can be placed any more.

@@ -4,8 +4,8 @@ use crate::fixtures::{attempt, attempt_of, id, key, name, range, ts};
 use bytes::Bytes;
 use clock::Timestamp;
 use wire::message::{
-    CommitOne, Condition, OutcomeAnswer, PartitionReply, PartitionRequest, Read, ReadRequest,
-    Refusal, TransactionName,
+    ChangeRecord, CommitOne, Condition, OutcomeAnswer, PartitionReply, PartitionRequest, Read,
+    ReadRequest, RecordAnswer, RecordChange, RecordState, Refusal, TransactionName,
 };
 
 fn ask_commit(world: &mut World, commit: CommitOne) -> PartitionReply {
@@ -302,6 +302,35 @@ fn an_outcome_is_kept_in_the_store_after_it_left_memory_and_goes_at_last() {
     }
     let gone = PartitionReply::Outcome(OutcomeAnswer::NoLongerKept);
     assert_eq!(world.answer(outcome(name.clone())), gone);
+
+    // A coordinator that stood still so long ends its attempt, but must not call the whole aborted.
+    let change = |expected, change| {
+        PartitionRequest::ChangeRecord(ChangeRecord {
+            name: name.clone(),
+            expected,
+            change,
+        })
+    };
+    let record = |state, changed| {
+        PartitionReply::Record(RecordAnswer {
+            state,
+            keys: vec![],
+            changed,
+        })
+    };
+    let missing = RecordState::Missing;
+    let attempt = attempt_of(1, 1);
+    let aborted = RecordState::Aborted { attempt };
+    let close = change(missing, RecordChange::Close);
+    assert_eq!(world.answer(close), record(missing, false));
+    let abort = change(missing, RecordChange::Abort { attempt });
+    assert_eq!(world.answer(abort), record(aborted, true));
+    let close = change(aborted, RecordChange::Close);
+    assert_eq!(world.answer(close), record(aborted, false));
+    assert_eq!(
+        world.answer(outcome(name.clone())),
+        PartitionReply::Outcome(OutcomeAnswer::NoLongerKept)
+    );
 }
 
 #[test]

@@ -11,4 +11,5 @@ mod model_partition;
 mod reads;
 mod recoveries;
 mod render;
+mod resent;
 mod simulation;

@@ -48,6 +48,10 @@ pub(super) struct ModelPartition {
     outcomes: BTreeMap<TransactionId, RecordState>,
     /// What the record said before it said committed.
     committed_from: BTreeMap<TransactionId, RecordState>,
+    /// `closed` of the log.
+    closed: Timestamp,
+    /// Outcomes of what expires below it are no longer kept.
+    kept_from: Timestamp,
     pub(super) pushes: Vec<InTheWay>,
 }
 
@@ -86,6 +90,31 @@ impl ModelPartition {
             PartitionRequest::ForgetRecord { name } => self.forget(name),
             PartitionRequest::Outcome { name } => self.outcome(name),
         }
+    }
+
+    /// Markers, dead records, and outcomes of what expires below `kept_from` are forgotten, as when
+    /// `closed` has passed `expires`.
+    pub(super) fn collect(&mut self, closed: Timestamp, kept_from: Timestamp) {
+        let markers = std::mem::take(&mut self.markers);
+        self.markers = markers
+            .into_iter()
+            .filter(|(_, (name, _, marker))| {
+                matches!(marker, Marker::Prepared(_)) || name.expires >= closed
+            })
+            .collect();
+        let is_dead = |state: &RecordState| {
+            matches!(state, RecordState::Aborted { .. } | RecordState::Closed)
+        };
+        self.records.retain(|_, (state, _)| !is_dead(state));
+        if kept_from > Timestamp::ZERO {
+            // The scenario's transactions all expire below it.
+            self.outcomes.clear();
+        }
+        (self.closed, self.kept_from) = (closed, kept_from);
+    }
+
+    fn is_no_longer_kept(&self, name: &TransactionName) -> bool {
+        name.expires < self.kept_from
     }
 
     /// Every lock that is left.
@@ -238,7 +267,7 @@ impl ModelPartition {
             .chain(share.locked_reads)
             .cloned()
             .collect();
-        let mut at = share.r;
+        let mut at = share.r.max(self.closed.next());
         for key in &locked {
             let point = KeyRange::point(key.clone());
             if let Some(refusal) = self.lock_in(&point, Timestamp::MAX, id) {
@@ -325,6 +354,12 @@ impl ModelPartition {
             }
             RecordState::Aborted { attempt } if attempt.number >= commit.attempt.number => {
                 return refuse(Refusal::StaleAttempt, false);
+            }
+            RecordState::Missing if self.is_no_longer_kept(&commit.name) => {
+                return PartitionReply::Error(PartitionError::BelowHorizon {
+                    timestamp: commit.name.expires,
+                    horizon: self.kept_from,
+                });
             }
             _ => {}
         }
@@ -455,7 +490,17 @@ impl ModelPartition {
             return self.record_answer(id, is_made);
         }
         if now != target {
-            if now != change.expected {
+            let is_lost = match (now, target) {
+                (RecordState::Missing | RecordState::Aborted { .. }, RecordState::Closed) => {
+                    self.is_no_longer_kept(&change.name)
+                }
+                (
+                    RecordState::Missing | RecordState::Aborted { .. },
+                    RecordState::Committed { .. },
+                ) => change.name.expires <= self.closed,
+                _ => false,
+            };
+            if now != change.expected || is_lost {
                 return self.record_answer(id, false);
             }
             self.committed_from
@@ -551,6 +596,9 @@ impl ModelPartition {
                 attempt,
                 gateway: attempt.coordinator.node,
             },
+            RecordState::Missing | RecordState::Aborted { .. } if self.is_no_longer_kept(name) => {
+                OutcomeAnswer::NoLongerKept
+            }
             _ => {
                 self.set_state(name.id, RecordState::Closed);
                 OutcomeAnswer::Aborted

@@ -47,25 +47,28 @@ struct Out {
 }
 
 /// What a client has heard of a commit.
-struct Client {
-    commit: Commit,
+pub(super) struct Client {
+    pub(super) commit: Commit,
     gateway: usize,
     sends: u32,
-    said: Option<RecordState>,
+    pub(super) said: Option<RecordState>,
+    /// How many answers came, to commits and to questions.
+    pub(super) answers: u32,
 }
 
-struct World {
+pub(super) struct World {
     random: SplitMix64,
     map: RangeMap,
-    now: Now,
+    pub(super) now: Now,
     gateways: Vec<(Gateway, HybridClock, u32)>,
-    partitions: BTreeMap<PartitionId, ModelPartition>,
+    pub(super) partitions: BTreeMap<PartitionId, ModelPartition>,
     outs: Vec<Out>,
     /// All before it are over.
     first_open: usize,
     pool: Vec<usize>,
     events: Vec<(usize, u32, GatewayEvent)>,
-    clients: BTreeMap<u64, Client>,
+    /// What is told of each transaction.
+    pub(super) clients: BTreeMap<u64, Client>,
     reads: u64,
     committed: u64,
     recovered: u64,
@@ -81,7 +84,7 @@ fn new_gateway(node: usize, start: u32) -> Gateway {
 }
 
 impl World {
-    fn new(seed: u64) -> World {
+    pub(super) fn new(seed: u64) -> World {
         let clock = || {
             let mut clock = HybridClock::new(Timestamp::ZERO, Duration::from_millis(500));
             clock.raise_ceiling(Timestamp::MAX);
@@ -192,7 +195,8 @@ impl World {
         }
     }
 
-    /// Connection 0 reads; the others commit, and the number is the transaction.
+    /// Connection 0 reads; the others commit, and the number is the transaction. On connection 1 it is
+    /// sent for the first time: what is refused there for now is not believed if it was sent again.
     fn on_answer(&mut self, tag: ClientTag, reply: ClientReply) {
         if tag.connection == 0 {
             let Ok(ClientAnswer::Read { results, .. }) = reply else {
@@ -204,6 +208,7 @@ impl World {
             return;
         }
         let client = self.clients.get_mut(&tag.number).unwrap();
+        client.answers += 1;
         let said = match reply {
             Ok(ClientAnswer::Committed(committed)) => RecordState::Committed { at: committed.at },
             Ok(ClientAnswer::Outcome(OutcomeAnswer::Committed { at })) => {
@@ -211,10 +216,12 @@ impl World {
             }
             Ok(ClientAnswer::Aborted(aborted)) => {
                 assert!(
-                    aborted.durable || client.sends == 1,
-                    "a commit that was sent {} times is told aborted only for good",
-                    client.sends
+                    aborted.durable || tag.connection == 1,
+                    "a commit that was sent again is told aborted only for good: {tag:?}"
                 );
+                if !aborted.durable && client.sends > 1 {
+                    return;
+                }
                 RecordState::Closed
             }
             Ok(ClientAnswer::Outcome(OutcomeAnswer::Aborted)) => RecordState::Closed,
@@ -277,23 +284,38 @@ impl World {
             gateway,
             sends: 0,
             said: None,
+            answers: 0,
         };
         self.clients.insert(random, client);
-        self.send(random);
+        let gateway = self.any(GATEWAYS);
+        self.send(gateway, random);
     }
 
-    /// Sends a commit, again if it was sent before.
-    fn send(&mut self, random: u64) {
-        let gateway = self.any(GATEWAYS);
+    /// A client that is about to send this.
+    pub(super) fn add_client(&mut self, commit: Commit) {
+        let client = Client {
+            gateway: 0,
+            sends: 0,
+            said: None,
+            answers: 0,
+            commit,
+        };
+        let random = client.commit.name.id.random;
+        self.clients.insert(random, client);
+    }
+
+    /// Sends a commit, again if it was sent before, then over another connection.
+    pub(super) fn send(&mut self, gateway: usize, random: u64) {
         let client = self.clients.get_mut(&random).unwrap();
         client.sends += 1;
         client.gateway = gateway;
         client.commit.resent = client.sends > 1;
+        let connection = u64::from(client.sends);
         let request = ClientRequest::Commit(client.commit.clone());
-        self.ask_gateway(gateway, 1, random, request);
+        self.ask_gateway(gateway, connection, random, request);
     }
 
-    fn ask_gateway(
+    pub(super) fn ask_gateway(
         &mut self,
         gateway: usize,
         connection: u64,
@@ -317,10 +339,39 @@ impl World {
         self.ask_gateway(gateway, 0, 0, request);
     }
 
+    /// The one thing that happens next, the oldest or any. `false`: nothing is under way.
+    pub(super) fn step(&mut self, is_in_order: bool) -> bool {
+        match (self.pool.is_empty(), self.events.is_empty()) {
+            (true, true) => return false,
+            (_, false) if is_in_order => self.handle_event(0),
+            (false, _) if is_in_order => self.deliver(0, true),
+            (false, false) if self.random.chance(1, 2) => {
+                let place = self.any(self.pool.len());
+                self.deliver(place, true);
+            }
+            (false, true) => {
+                let place = self.any(self.pool.len());
+                self.deliver(place, true);
+            }
+            (_, false) => {
+                let place = self.any(self.events.len());
+                self.handle_event(place);
+            }
+        }
+        true
+    }
+
+    /// Everything that is out now arrives once more later, after all else.
+    pub(super) fn double(&mut self) {
+        let open: BTreeSet<usize> = self.pool.iter().copied().collect();
+        for which in open {
+            self.put_back(which);
+        }
+    }
+
     /// One request reaches its partition, or is lost on the way, or is there twice.
-    fn deliver(&mut self, is_healed: bool) {
-        let place = self.any(self.pool.len());
-        let which = self.pool.swap_remove(place);
+    fn deliver(&mut self, place: usize, is_healed: bool) {
+        let which = self.pool.remove(place);
         self.outs[which].in_pool -= 1;
         let is_lost = !is_healed && self.random.chance(1, 8);
         let is_doubled = !is_healed && self.random.chance(1, 8);
@@ -384,15 +435,14 @@ impl World {
         self.events.push((gateway, start, event));
     }
 
-    fn handle_event(&mut self) {
-        let place = self.any(self.events.len());
-        let (gateway, start, event) = self.events.swap_remove(place);
+    fn handle_event(&mut self, place: usize) {
+        let (gateway, start, event) = self.events.remove(place);
         if self.gateways[gateway].2 == start {
             self.step_gateway(gateway, Some(event));
         }
     }
 
-    fn pass(&mut self, time: Duration) {
+    pub(super) fn pass(&mut self, time: Duration) {
         self.now.monotonic += time;
         self.now.physical += time;
         while self
@@ -420,8 +470,8 @@ impl World {
         }
     }
 
-    /// Everything that the gateway had under way is forgotten; its clients send again.
-    fn crash(&mut self, node: usize) {
+    /// Everything that the gateway had under way is forgotten. Whose commit it was.
+    pub(super) fn crash(&mut self, node: usize) -> Vec<u64> {
         let start = self.gateways[node].2 + 1;
         self.gateways[node].0 = new_gateway(node, start);
         self.gateways[node].2 = start;
@@ -448,11 +498,7 @@ impl World {
             }
         }
         self.events = kept;
-        for random in lost {
-            if self.random.chance(3, 4) {
-                self.send(random);
-            }
-        }
+        lost
     }
 
     fn run(&mut self) {
@@ -466,14 +512,25 @@ impl World {
                 1 => self.read_all(),
                 2 if self.random.chance(1, 12) => {
                     let node = self.any(GATEWAYS);
-                    self.crash(node);
+                    for random in self.crash(node) {
+                        if self.random.chance(3, 4) {
+                            let gateway = self.any(GATEWAYS);
+                            self.send(gateway, random);
+                        }
+                    }
                 }
                 3 => {
                     let time = Duration::from_micros(self.random.below(4_000));
                     self.pass(time);
                 }
-                choice if choice % 2 == 0 && !self.pool.is_empty() => self.deliver(false),
-                _ if !self.events.is_empty() => self.handle_event(),
+                choice if choice % 2 == 0 && !self.pool.is_empty() => {
+                    let place = self.any(self.pool.len());
+                    self.deliver(place, false);
+                }
+                _ if !self.events.is_empty() => {
+                    let place = self.any(self.events.len());
+                    self.handle_event(place);
+                }
                 _ => self.pass(Duration::from_micros(200)),
             }
         }
@@ -481,7 +538,7 @@ impl World {
     }
 
     /// No more faults. Everybody asks for the outcome, and every lock that is left is pushed.
-    fn heal(&mut self) {
+    pub(super) fn heal(&mut self) {
         for round in 0..6 {
             self.drain();
             let open: Vec<(u64, TransactionName)> = self
@@ -514,8 +571,14 @@ impl World {
         for _ in 0..DRAIN_ROUNDS {
             for _ in 0..DRAIN_STEPS {
                 match (self.pool.is_empty(), self.events.is_empty()) {
-                    (false, _) => self.deliver(true),
-                    (true, false) => self.handle_event(),
+                    (false, _) => {
+                        let place = self.any(self.pool.len());
+                        self.deliver(place, true);
+                    }
+                    (true, false) => {
+                        let place = self.any(self.events.len());
+                        self.handle_event(place);
+                    }
                     (true, true) => break,
                 }
             }
@@ -523,7 +586,7 @@ impl World {
         }
     }
 
-    fn check(&mut self) {
+    pub(super) fn check(&mut self) {
         for (random, client) in &self.clients {
             let name = &client.commit.name;
             let anchor = self.map.locate(&name.anchor).partition;
@@ -553,9 +616,33 @@ impl World {
                 ),
             }
         }
+        self.check_exactly_once();
         for (gateway, _, _) in &self.gateways {
             assert_eq!(gateway.coordinating(), 0, "nothing is under way in the end");
             assert_eq!(gateway.next_tick(), None, "nothing waits in the end");
+        }
+    }
+}
+
+impl World {
+    /// What each account holds is what the committed transactions, each of them once, have added.
+    fn check_exactly_once(&self) {
+        let mut expected: BTreeMap<&Key, i64> = BTreeMap::new();
+        for client in self.clients.values() {
+            if !matches!(client.said, Some(RecordState::Committed { .. })) {
+                continue;
+            }
+            for operation in &client.commit.operations {
+                let OperationKind::Add(number) = operation.kind else {
+                    unreachable!("the workload adds");
+                };
+                *expected.entry(&operation.key).or_default() += number;
+            }
+        }
+        for (key, expected) in expected {
+            let partition = &self.partitions[&self.map.locate(key).partition];
+            let found = partition.value_at(key, Timestamp::MAX);
+            assert_eq!(found, Some(expected), "what {key} holds");
         }
     }
 }
