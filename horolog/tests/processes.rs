@@ -4,6 +4,7 @@
 //! machine's cores and a fair clock:
 //! - [`processes::first_steps`]: three nodes, every command, each node as the entry;
 //! - [`processes::transfers_under_kills`]: no money is made or lost while nodes are killed;
+//! - [`processes::transfers_under_pauses`]: nor while they stand still and go on (SIGSTOP, SIGCONT);
 //! - [`processes::acknowledged_writes`]: what was acknowledged survives the death of all nodes at once;
 //! - [`processes::packages`]: real records go in and come out, and hot counters are exact;
 //! - [`processes::wrong_input`]: mistakes are refused with the remedy;
@@ -12,7 +13,9 @@
 //! What a real process cannot be made to suffer (unsynced writes lost, torn sectors, clocks that lie)
 //! the simulation does.
 //!
-//! `HOROLOG_E2E_SECONDS` and `HOROLOG_E2E_CLIENTS` make the transfers run longer, and with more clients.
+//! `HOROLOG_E2E_SECONDS` and `HOROLOG_E2E_CLIENTS` make the transfers run longer, and with more clients;
+//! `HOROLOG_E2E_GAP_MAX_MS` and `HOROLOG_E2E_GAP_MEDIAN_MS` say how long a partition may be silent after
+//! a fault, `HOROLOG_E2E_SEED` which nodes are struck.
 
 mod processes {
     mod io;
@@ -21,6 +24,8 @@ mod processes {
     mod first_steps;
     mod local_cluster;
     mod packages;
+    mod transfers;
     mod transfers_under_kills;
+    mod transfers_under_pauses;
     mod wrong_input;
 }

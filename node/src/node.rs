@@ -40,6 +40,8 @@ use wire::message::{ClientReply, Founding, PartitionReply, PeerFrame, PeerMessag
 
 mod asks;
 mod clients;
+#[cfg(test)]
+mod joining_test;
 mod leadership;
 mod membership;
 mod status;

@@ -57,6 +57,10 @@ pub enum FrameKind {
     Founding = 6,
     /// [`crate::handshake::Goodbye`]: why the sender closes the connection.
     Goodbye = 7,
+    /// From a client that has waited for some time: does the node still live? The body is empty.
+    Ping = 8,
+    /// The answer to a ping, under its number.
+    Pong = 9,
 }
 
 impl FrameKind {
@@ -70,6 +74,8 @@ impl FrameKind {
             Peer,
             Founding,
             Goodbye,
+            Ping,
+            Pong,
         ]
         .into_iter()
         .find(|kind| *kind as u8 == byte)

@@ -378,7 +378,7 @@ impl Connection {
         };
         self.shared.table().clients.insert(self.number, client);
         tokio::select! {
-            ended = self.read_requests(reader, &in_flight) => ended,
+            ended = self.read_requests(reader, &in_flight, outbox) => ended,
             () = gone.cancelled() => Err(SendError::Closed.into()),
         }
     }
@@ -392,9 +392,14 @@ impl Connection {
         &self,
         mut reader: FrameReader<OwnedReadHalf>,
         in_flight: &Semaphore,
+        outbox: &Outbox,
     ) -> Result<(), Ended> {
         let mut last = 0;
         while let Some(frame) = reader.next().await? {
+            if frame.kind == FrameKind::Ping {
+                outbox.push(FrameKind::Pong, frame.number, &())?;
+                continue;
+            }
             let request: ClientRequest = expect(FrameKind::ClientRequest, &frame)?;
             let number = frame.number;
             if number <= last {

@@ -38,6 +38,8 @@ pub enum SendError {
 #[derive(Default)]
 struct Waiting {
     bytes: BytesMut,
+    /// Something taken from here is being written.
+    writing: bool,
     closed: bool,
 }
 
@@ -95,6 +97,12 @@ impl Outbox {
         self.drained.notify_waiters();
     }
 
+    /// Whether everything that was pushed is written.
+    pub(crate) fn is_idle(&self) -> bool {
+        let waiting = self.lock();
+        waiting.bytes.is_empty() && !waiting.writing
+    }
+
     /// Returns once everything was taken for writing, or the outbox was closed.
     pub(crate) async fn drained(&self) {
         loop {
@@ -128,6 +136,7 @@ impl Outbox {
             let closed = {
                 let mut waiting = self.lock();
                 std::mem::swap(&mut waiting.bytes, &mut batch);
+                waiting.writing = !batch.is_empty();
                 waiting.closed
             };
             if !batch.is_empty() {

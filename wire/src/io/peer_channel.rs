@@ -214,10 +214,7 @@ impl Shared {
             if stood {
                 backoff = DIAL_BACKOFF_MIN;
             }
-            backoff = tokio::select! {
-                () = tokio::time::sleep(backoff) => (backoff * 2).min(DIAL_BACKOFF_MAX),
-                () = self.alive.notified() => DIAL_BACKOFF_MIN,
-            };
+            backoff = pause(backoff, &self.alive).await;
         }
     }
 
@@ -316,6 +313,14 @@ impl Shared {
     }
 }
 
+/// Waits before the next try to dial, unless the other side is known to live; the pause after that one.
+async fn pause(backoff: Duration, alive: &Notify) -> Duration {
+    tokio::select! {
+        () = tokio::time::sleep(backoff) => (backoff * 2).min(DIAL_BACKOFF_MAX),
+        () = alive.notified() => DIAL_BACKOFF_MIN,
+    }
+}
+
 /// Nothing is said in this direction but a reason for the end.
 async fn read_farewell(reader: &mut FrameReader<OwnedReadHalf>) -> ChannelError {
     match reader.next().await {
@@ -326,5 +331,50 @@ async fn read_farewell(reader: &mut FrameReader<OwnedReadHalf>) -> ChannelError 
             Err(error) => error.into(),
         },
         Ok(Some(frame)) => ChannelError::NoWelcome(frame.kind),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::Instant;
+
+    #[tokio::test(start_paused = true)]
+    async fn pauses_grow_up_to_a_maximum() {
+        let (began, alive) = (Instant::now(), Notify::new());
+        let mut backoff = DIAL_BACKOFF_MIN;
+        for _ in 0..8 {
+            backoff = pause(backoff, &alive).await;
+        }
+        assert_eq!(backoff, DIAL_BACKOFF_MAX);
+        let waited = began.elapsed();
+        let expected = [50, 100, 200, 400, 800, 1000, 1000, 1000].map(Duration::from_millis);
+        let expected: Duration = expected.into_iter().sum();
+        assert!(
+            waited >= expected && waited < expected + Duration::from_millis(50),
+            "{waited:?} instead of {expected:?}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_was_heard_is_dialled_at_once_and_then_at_the_shortest_pause() {
+        let (sender, _receiver) = mpsc::channel(1);
+        let channel = PeerChannel {
+            shared: Arc::new(Shared {
+                address: "127.0.0.1:1".to_owned(),
+                identity: SharedIdentity::new("127.0.0.1:2".to_owned(), None),
+                incoming: sender,
+                state: Mutex::default(),
+                alive: Notify::new(),
+            }),
+            _closes: CancellationToken::new().drop_guard(),
+        };
+        let began = Instant::now();
+        channel.dial_now();
+        let next = pause(DIAL_BACKOFF_MAX, &channel.shared.alive).await;
+        assert_eq!((began.elapsed(), next), (Duration::ZERO, DIAL_BACKOFF_MIN));
+        // Heard once, dialled at once once.
+        pause(next, &channel.shared.alive).await;
+        assert!(began.elapsed() >= DIAL_BACKOFF_MIN);
     }
 }

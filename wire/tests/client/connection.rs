@@ -1,6 +1,7 @@
 //! Connections of the client: pipelining, and going on elsewhere when one is lost.
 
 use crate::support::{Gateways, Kind, Script};
+use std::time::Duration;
 use wire::client::{Client, Error};
 use wire::message::{ClientRequest, RequestError};
 
@@ -56,6 +57,22 @@ async fn a_gateway_that_is_gone_is_done_without() {
         assert!(client.get("k").await.unwrap().is_some());
     }
     client.put("k", "w").await.unwrap();
+    assert_eq!(gateways.world().commits()[0].0, 1);
+}
+
+/// A process that was stopped, or a machine without power, closes no connection.
+#[tokio::test]
+async fn a_gateway_that_stands_still_is_done_without_soon() {
+    let gateways = Gateways::start(2).await;
+    gateways.world().set("k", "v");
+    let client = gateways.client().await;
+    gateways.world().script(0, Kind::Read, [Script::StandStill]);
+    let began = tokio::time::Instant::now();
+    assert!(client.get("k").await.unwrap().is_some());
+    client.put("k", "w").await.unwrap();
+    let waited = began.elapsed();
+    // A gateway that is only slow about one request has 5 s.
+    assert!(waited < Duration::from_secs(4), "after {waited:?}");
     assert_eq!(gateways.world().commits()[0].0, 1);
 }
 

@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use clock::Timestamp;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -34,6 +34,8 @@ pub(crate) enum Script {
     Silence,
     /// Serves it, and from then on reads and answers nothing, as a process that is stopped.
     ServeThenStop,
+    /// From now on the whole gateway stands still: its connections stay, and nothing comes over them.
+    StandStill,
 }
 
 /// Which requests a script is for.
@@ -55,6 +57,7 @@ pub(crate) struct World {
     pub(crate) addresses: Vec<String>,
     pub(crate) leader: usize,
     pub(crate) connections: usize,
+    pub(crate) standing_still: BTreeSet<usize>,
 }
 
 pub(crate) type Shared = Arc<Mutex<World>>;
@@ -370,9 +373,16 @@ async fn connection(index: usize, mut stream: TcpStream, world: Shared) {
     codec.handshake_done();
     let mut buffer = BytesMut::new();
     let mut out = BytesMut::new();
+    let stands_still = || world.lock().unwrap().standing_still.contains(&index);
     loop {
         while let Some(frame) = codec.decode(&mut buffer).unwrap() {
             let then = match frame.kind {
+                _ if stands_still() => continue,
+                FrameKind::Ping => {
+                    let number = frame.number;
+                    encode_frame(FrameKind::Pong, number, &(), FRAME_BYTES_MAX, &mut out).unwrap();
+                    Then::GoOn
+                }
                 FrameKind::Hello => {
                     let welcome = HelloReply::Welcome(Welcome {
                         version: 1,
@@ -431,6 +441,10 @@ fn answer(
         None => world.serve(index, request),
         Some(Script::Answer(reply)) => reply,
         Some(Script::Silence) => return Then::GoOn,
+        Some(Script::StandStill) => {
+            world.standing_still.insert(index);
+            return Then::GoOn;
+        }
         Some(Script::Cut) => return Then::Close,
         Some(Script::ServeThenCut) => {
             world.serve(index, request).unwrap();

@@ -786,6 +786,8 @@ fn frames() -> Group {
             frame!(Peer, 0, peer),
             frame!(Founding, 0, founding),
             frame!(Goodbye, 0, Goodbye::Replaced),
+            frame!(Ping, 0, ()),
+            frame!(Pong, 0, ()),
         ],
     }
 }

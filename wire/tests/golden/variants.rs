@@ -28,7 +28,7 @@ macro_rules! variants {
 }
 
 variants! {
-    FrameKind: Hello HelloReply ClientRequest ClientReply Peer Founding Goodbye;
+    FrameKind: Hello HelloReply ClientRequest ClientReply Peer Founding Goodbye Ping Pong;
     Role: Client Peer Founder;
     HelloReply: Welcome Refused;
     HandshakeError: NoCommonVersion WrongCluster Stale SameNode AddressTooLong TooManyConnections NoHello;

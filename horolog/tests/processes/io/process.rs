@@ -118,10 +118,24 @@ impl Process {
 
     /// Sends SIGTERM.
     pub(crate) fn terminate(&mut self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Makes it stand still, until it is told to go on.
+    pub(crate) fn pause(&mut self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// It goes on.
+    pub(crate) fn go_on(&mut self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&mut self, signal: Signal) {
         let alive = self.ended().is_none();
         assert!(alive, "{} had ended by itself: {}", self.name, self.err());
-        kill_process(Pid::from_child(&self.child), Signal::TERM)
-            .expect("a child of ours may be asked to end");
+        let sent = kill_process(Pid::from_child(&self.child), signal);
+        sent.expect("a child of ours may be sent a signal");
     }
 
     /// Waits until it has ended by itself: its exit code, and how long that took.

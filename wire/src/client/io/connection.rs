@@ -3,37 +3,27 @@
 //! Invariants:
 //! - numbers grow in the order in which requests lie on the connection;
 //! - each request is answered once: by its reply, or by the loss of the connection;
-//! - a node that is stopped or cut off without a word is noticed (pattern HeartBeat): while something
-//!   waits and nothing comes the node is asked for a sign of life, and without one the connection is lost.
-//!   A node that works for long on one request answers that question at once;
-//! - a request that nobody waits for any more leaves nothing behind; its late reply is ignored.
+//! - a request that nobody waits for any more leaves nothing behind; its late reply is ignored;
+//! - a node that says nothing, not even to a ping, while something is waited for loses its connection,
+//!   so that requests go another way ([`super::silence`]).
 
-use super::machine::pause;
+use super::silence::{Heard, silence};
 use crate::client::commit_retry::Unanswered;
-use crate::client::error::rounded;
 use crate::frame::{Frame, FrameError, FrameKind};
 use crate::handshake::{Goodbye, HandshakeError, HelloReply, client_hello};
 use crate::ids::ClusterId;
 use crate::io::{FrameReader, Outbox, SendError, tune};
 use crate::message::{ClientReply, ClientRequest};
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Semaphore, oneshot};
 
-/// The most unanswered requests of one connection; more wait their turn. One fewer than the node reads,
-/// so that it also reads the question for a sign of life.
-const IN_FLIGHT_MAX: usize = crate::io::CLIENT_REQUESTS_IN_FLIGHT_MAX - 1;
-
-/// How often it is looked whether the node is silent.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// After so many looks at nothing a sign of life is asked for: half a second.
-const LOOKS_BEFORE_PROBE: u32 = 2;
-/// After so many the connection is lost: a second and a half. Looks are counted and not time, so that a
-/// client that was itself held up does not take its own silence for the node's.
-const LOOKS_BEFORE_LOST: u32 = 6;
+/// The most unanswered requests of one connection; more wait their turn.
+const IN_FLIGHT_MAX: usize = crate::io::CLIENT_REQUESTS_IN_FLIGHT_MAX;
 
 /// Why a connection could not be made or ended.
 #[derive(Debug, thiserror::Error)]
@@ -52,16 +42,14 @@ pub(super) enum ConnectionError {
     Left(Goodbye),
     #[error("an unexpected {0:?} frame")]
     Misplaced(FrameKind),
-    #[error("the node gave no sign of life for {}", rounded(LOOK_EVERY * LOOKS_BEFORE_LOST))]
-    Silent,
+    #[error("the node has said nothing for {} ms", .0.as_millis())]
+    Silent(Duration),
 }
 
 #[derive(Default)]
 struct Waiting {
     last_number: u64,
     replies: BTreeMap<u64, oneshot::Sender<ClientReply>>,
-    /// Frames that have come.
-    heard: u64,
     lost: Option<String>,
 }
 
@@ -85,6 +73,7 @@ impl Connection {
         let stream = TcpStream::connect(address).await?;
         tune(&stream)?;
         let (read, mut write) = stream.into_split();
+        let (read, heard) = Heard::new(read);
         let outbox = Outbox::default();
         outbox.push(FrameKind::Hello, 0, &client_hello(cluster))?;
         outbox.write_waiting(&mut write).await?;
@@ -97,7 +86,7 @@ impl Connection {
             waiting: Mutex::default(),
             in_flight: Semaphore::new(IN_FLIGHT_MAX),
         });
-        tokio::spawn(keep(shared.clone(), reader, write));
+        tokio::spawn(keep(shared.clone(), reader, write, heard));
         Ok(Connection { shared })
     }
 
@@ -156,6 +145,18 @@ impl Shared {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether a node that lives would have something to say: everything is sent and something is not
+    /// answered. While a large request is still being written, nothing can be expected.
+    fn is_waiting(&self) -> bool {
+        !self.waiting().replies.is_empty() && self.outbox.is_idle()
+    }
+
+    fn ping(&self) {
+        if let Err(error) = self.outbox.push(FrameKind::Ping, 0, &()) {
+            tracing::debug!(%error, "no ping can be sent");
+        }
+    }
+
     fn why_lost(&self) -> String {
         let lost = self.waiting().lost.clone();
         lost.unwrap_or_else(|| "the connection was closed".into())
@@ -199,8 +200,9 @@ impl Shared {
 /// Runs a connection until it ends, then fails whatever waits.
 async fn keep(
     shared: Arc<Shared>,
-    mut reader: FrameReader<OwnedReadHalf>,
+    mut reader: FrameReader<Heard<OwnedReadHalf>>,
     mut write: OwnedWriteHalf,
+    heard: Arc<AtomicU64>,
 ) {
     let ended = tokio::select! {
         written = shared.outbox.run(&mut write) => match written {
@@ -208,7 +210,9 @@ async fn keep(
             Err(error) => error.into(),
         },
         ended = read_replies(&shared, &mut reader) => ended,
-        ended = watch_for_silence(&shared) => ended,
+        silent = silence(&heard, || shared.is_waiting(), || shared.ping()) => {
+            ConnectionError::Silent(silent)
+        }
     };
     let mut waiting = shared.waiting();
     waiting.lost = Some(ended.to_string());
@@ -217,45 +221,22 @@ async fn keep(
     shared.outbox.close();
 }
 
-/// Ends when something waits and the node gives no sign of life.
-async fn watch_for_silence(shared: &Shared) -> ConnectionError {
-    let (mut heard, mut looks) = (0, 0);
-    let mut probe = None;
-    loop {
-        pause(LOOK_EVERY).await;
-        let (heard_now, waits) = {
-            let waiting = shared.waiting();
-            (waiting.heard, !waiting.replies.is_empty())
-        };
-        if heard_now != heard || !waits {
-            (heard, looks) = (heard_now, 0);
-            continue;
-        }
-        looks += 1;
-        if looks == LOOKS_BEFORE_PROBE {
-            // If there is no room for it, what fills the room is answered, or it is not.
-            probe = shared.try_send(&ClientRequest::Timestamp).ok();
-        }
-        if looks >= LOOKS_BEFORE_LOST {
-            drop(probe);
-            return ConnectionError::Silent;
-        }
-    }
-}
-
-async fn read_replies(shared: &Shared, reader: &mut FrameReader<OwnedReadHalf>) -> ConnectionError {
+async fn read_replies(
+    shared: &Shared,
+    reader: &mut FrameReader<Heard<OwnedReadHalf>>,
+) -> ConnectionError {
     loop {
         let frame = match reader.next().await {
             Ok(Some(frame)) => frame,
             Ok(None) => return ConnectionError::Closed,
             Err(error) => return error.into(),
         };
-        shared.waiting().heard += 1;
         match frame.kind {
             FrameKind::ClientReply => match frame.decode() {
                 Ok(reply) => shared.on_reply(frame.number, reply),
                 Err(error) => return error.into(),
             },
+            FrameKind::Pong => {}
             FrameKind::Goodbye => match frame.decode() {
                 Ok(goodbye) => return ConnectionError::Left(goodbye),
                 Err(error) => return error.into(),

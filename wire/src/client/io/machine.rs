@@ -21,11 +21,6 @@ pub(super) fn monotonic() -> Instant {
     Instant::now()
 }
 
-/// Waits.
-pub(super) async fn pause(time: Duration) {
-    tokio::time::sleep(time).await;
-}
-
 /// A new transaction's id.
 pub(in crate::client) fn new_transaction_id(pool: &Pool) -> Result<TransactionId, Error> {
     Ok(TransactionId {

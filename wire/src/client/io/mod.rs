@@ -4,6 +4,7 @@ mod commit;
 mod connection;
 mod machine;
 mod pool;
+mod silence;
 
 pub(super) use commit::commit;
 pub(super) use machine::{Backoff, Patience, new_transaction_id};

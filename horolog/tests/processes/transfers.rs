@@ -1,0 +1,249 @@
+//! Many clients move money while something is done to the nodes, one fault after another.
+//!
+//! ```text
+//!   bench transfer   ════════════════════════════════════════════════►  total before = total after
+//!   a node           ═══ fault ══ heal ═══ fault ══ heal ════════════►  no commit without an outcome
+//!   one put at a time, in each partition: the longest time without an acknowledgement, by fault
+//! ```
+//!
+//! How long, with how many clients and how strictly is read from the environment, so that the same
+//! story is a short test and a long measurement.
+
+use super::io::{Cluster, Process, Stopwatch, story};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+use wire::SplitMix64;
+use wire::client::{Client, Error};
+
+/// From the last operation until the benchmark has learned every outcome: they can be asked for only
+/// 30 s long.
+const BENCH_ENDS_WITHIN: Duration = Duration::from_secs(35);
+/// The longest that any partition may go without acknowledging anything, unless the environment says
+/// otherwise. A healthy one takes an election, a second or two; beyond this, something waits for an
+/// accident to be freed.
+const GAP_MAX_MS: u64 = 10_000;
+/// Even under faults, and on a slow machine: this many commits a second.
+const COMMITS_PER_SECOND_MIN: u64 = 20;
+
+/// What is done to a node.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Fault {
+    /// SIGKILL, and it is started again.
+    Kill,
+    /// SIGSTOP, and SIGCONT.
+    Pause,
+}
+
+/// One fault after another.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Faults {
+    /// What is done.
+    pub(super) fault: Fault,
+    /// From one to the next, at least.
+    pub(super) every: Duration,
+    /// How long a node stays dead or paused. Longer than an election, so that the others must do
+    /// without it.
+    pub(super) lasting: Duration,
+}
+
+/// A number that the environment may give.
+pub(super) fn from_environment(name: &str, otherwise: u64) -> u64 {
+    match std::env::var(name) {
+        Err(_) => otherwise,
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name}={text}")),
+    }
+}
+
+/// Transfers for a time, under faults; asserts that no money is made or lost, that no outcome stays
+/// unknown and that no partition is silent for too long.
+pub(super) async fn transfers_under(faults: Faults, seconds: u64) {
+    let seconds = from_environment("HOROLOG_E2E_SECONDS", seconds);
+    let clients = from_environment("HOROLOG_E2E_CLIENTS", 16).to_string();
+    story(Duration::from_secs(seconds), async {
+        let mut cluster = Cluster::found(&["--partitions", "4"]).await;
+        let (list, length) = (cluster.list(), seconds.to_string());
+        let bench = [
+            "bench",
+            "transfer",
+            "--json",
+            "--connect",
+            &list,
+            "--clients",
+            &clients,
+            "--seconds",
+            &length,
+            "--accounts",
+            "2000",
+        ];
+        let bench = cluster.program().command(&bench);
+        let mut bench = Process::start(bench, "bench", cluster.directory());
+        let probing = Probing::start(&cluster).await;
+        let struck = faults
+            .until_ended(&mut cluster, &mut bench, probing.started)
+            .await;
+        let (code, _) = bench.exit_code(BENCH_ENDS_WITHIN).await;
+        probing.end(&struck).await;
+        assert_eq!(code, Some(0), "{}{}", bench.out(), bench.err());
+        check_report(&bench.out(), seconds);
+        let healthy = seconds.saturating_mul(1000) / faults.every.as_millis() as u64;
+        let struck = struck.len() as u64;
+        assert!(struck * 3 >= healthy, "only {struck} faults in {seconds} s");
+    })
+    .await;
+}
+
+impl Faults {
+    /// Until the benchmark has ended; when each came.
+    async fn until_ended(
+        self,
+        cluster: &mut Cluster,
+        bench: &mut Process,
+        started: Stopwatch,
+    ) -> Vec<Duration> {
+        let seed = from_environment("HOROLOG_E2E_SEED", u64::from(std::process::id()));
+        println!("HOROLOG_E2E_SEED={seed} chooses the nodes");
+        let mut random = SplitMix64::new(seed);
+        let mut pace = interval(self.every);
+        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        pace.tick().await;
+        let mut struck = Vec::new();
+        loop {
+            pace.tick().await;
+            if bench.ended().is_some() {
+                return struck;
+            }
+            let node = random.below(cluster.size() as u64) as usize;
+            struck.push(started.elapsed());
+            match self.fault {
+                Fault::Kill => cluster.kill(node),
+                Fault::Pause => cluster.node(node).pause(),
+            }
+            sleep(self.lasting).await;
+            match self.fault {
+                Fault::Kill => cluster.start(node),
+                Fault::Pause => cluster.node(node).go_on(),
+            }
+            cluster.led().await;
+        }
+    }
+}
+
+fn check_report(out: &str, seconds: u64) {
+    let report: serde_json::Value = serde_json::from_str(out).expect("one JSON object");
+    let number = |name: &str| {
+        let number = report[name].as_u64();
+        number.unwrap_or_else(|| panic!("no {name} in {report}"))
+    };
+    println!("{report}");
+    assert!(number("total_before") > 0, "{report}");
+    assert_eq!(report["total_before"], report["total_after"], "{report}");
+    assert_eq!(number("unknown"), 0, "{report}");
+    let least = seconds * COMMITS_PER_SECOND_MIN;
+    assert!(number("commits") >= least, "fewer than {least}: {report}");
+    assert!(number("cross_partition") > 0, "{report}");
+}
+
+/// One put after the other in each partition, and when each was acknowledged.
+struct Probing {
+    started: Stopwatch,
+    stop: Arc<AtomicBool>,
+    probes: JoinSet<Result<(&'static str, Vec<Duration>), Error>>,
+}
+
+/// In the four partitions, which meet at `gn`, `n` and `tn`; not among the benchmark's accounts.
+const PROBED: [&str; 4] = ["-probe", "h-probe", "o-probe", "z-probe"];
+
+impl Probing {
+    async fn start(cluster: &Cluster) -> Probing {
+        let mut probing = Probing {
+            started: Stopwatch::start(),
+            stop: Arc::default(),
+            probes: JoinSet::new(),
+        };
+        for key in PROBED {
+            let client = Client::connect(&cluster.addresses()).await;
+            let client = client.expect("all nodes answer");
+            let (started, stop) = (probing.started, probing.stop.clone());
+            probing.probes.spawn(async move {
+                let mut acknowledged = vec![started.elapsed()];
+                while !stop.load(Ordering::Relaxed) {
+                    client.put(key, acknowledged.len().to_string()).await?;
+                    acknowledged.push(started.elapsed());
+                }
+                let last = client.get(key).await?.expect("it was put").value;
+                assert_eq!(last, (acknowledged.len() - 1).to_string(), "{key}");
+                Ok((key, acknowledged))
+            });
+        }
+        probing
+    }
+
+    async fn end(mut self, struck: &[Duration]) {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut gaps: BTreeMap<&str, Vec<Duration>> = BTreeMap::new();
+        while let Some(probe) = self.probes.join_next().await {
+            let (key, acknowledged) = probe.expect("no probe panics").expect("no put fails");
+            gaps.insert(key, gaps_by_fault(&acknowledged, struck));
+        }
+        let mut worst: Vec<Duration> = (0..struck.len())
+            .map(|fault| gaps.values().map(|gaps| gaps[fault]).max())
+            .map(|longest| longest.expect("partitions were probed"))
+            .collect();
+        println!(
+            "after each fault, the longest time without an acknowledgement of any partition: {worst:?}"
+        );
+        worst.sort_unstable();
+        let (Some(longest), Some(median)) = (worst.last(), worst.get(worst.len() / 2)) else {
+            return;
+        };
+        println!(
+            "{} faults: median {median:?}, longest {longest:?}",
+            worst.len()
+        );
+        let gap_max = from_environment("HOROLOG_E2E_GAP_MAX_MS", GAP_MAX_MS);
+        let median_max = from_environment("HOROLOG_E2E_GAP_MEDIAN_MS", gap_max);
+        assert!(
+            longest.as_millis() as u64 <= gap_max,
+            "above {gap_max} ms: {gaps:?}"
+        );
+        assert!(
+            median.as_millis() as u64 <= median_max,
+            "above {median_max} ms: {gaps:?}"
+        );
+    }
+}
+
+/// For each fault, the longest time without an acknowledgement that reached beyond its beginning and
+/// began before the next fault.
+fn gaps_by_fault(acknowledged: &[Duration], struck: &[Duration]) -> Vec<Duration> {
+    let ends = struck.iter().skip(1).copied().chain([Duration::MAX]);
+    let gaps = |from: Duration, to: Duration| {
+        let pairs = acknowledged.windows(2);
+        let during = pairs.filter(move |pair| pair[1] > from && pair[0] < to);
+        during.map(|pair| pair[1] - pair[0]).max()
+    };
+    struck
+        .iter()
+        .zip(ends)
+        .map(|(from, to)| gaps(*from, to).unwrap_or_default())
+        .collect()
+}
+
+#[test]
+fn a_gap_counts_for_the_faults_that_it_spans() {
+    let seconds =
+        |all: &[u64]| -> Vec<Duration> { all.iter().map(|s| Duration::from_secs(*s)).collect() };
+    let acknowledged = seconds(&[0, 1, 2, 6, 7, 9]);
+    assert_eq!(
+        gaps_by_fault(&acknowledged, &seconds(&[3, 6])),
+        seconds(&[4, 2])
+    );
+    assert_eq!(
+        gaps_by_fault(&acknowledged, &seconds(&[3, 5])),
+        seconds(&[4, 4])
+    );
+}
