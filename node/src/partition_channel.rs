@@ -278,7 +278,8 @@ impl PartitionChannel {
                     request.sent = None;
                     request.try_again_at = at.now;
                     request.turn += 1;
-                    if silent && self.leaders.get(&request.partition) == Some(&to) {
+                    // Otherwise it is sent there again and again, to a node that stands still.
+                    if self.leaders.get(&request.partition) == Some(&to) {
                         self.leaders.remove(&request.partition);
                     }
                 }
@@ -529,6 +530,23 @@ mod tests {
         assert_eq!(world.at(999, |at| channel.tick(at)), Due::default());
         let Due { sends, .. } = world.at(1_000, |at| channel.tick(at));
         assert_eq!(sends.len(), 1);
+        assert!(is_resent(&sends[0]));
+    }
+
+    #[test]
+    fn a_leader_that_stands_still_is_left_for_its_successor() {
+        let (mut world, mut channel) = (world(), PartitionChannel::new(1, Duration::from_secs(1)));
+        let first = ask(&mut channel, &world);
+        world.at(1, |at| {
+            channel.on_reply(at, NodeId(2), first.number, refused(true))
+        });
+        assert_eq!(channel.leader_hint(P), Some(NodeId(2)), "it has answered");
+        // Its connections stay, and it says nothing more.
+        assert_eq!(ask(&mut channel, &world).to, NodeId(2));
+        world.leader = Some(NodeId(3));
+        let Due { sends, .. } = world.at(300, |at| channel.tick(at));
+        let sent_to: Vec<NodeId> = sends.iter().map(|send| send.to).collect();
+        assert_eq!(sent_to, [NodeId(3)]);
         assert!(is_resent(&sends[0]));
     }
 
