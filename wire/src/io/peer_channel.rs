@@ -335,6 +335,7 @@ async fn read_farewell(reader: &mut FrameReader<OwnedReadHalf>) -> ChannelError 
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)] // The clock of these tests is paused.
 mod tests {
     use super::*;
     use tokio::time::Instant;
@@ -373,7 +374,7 @@ mod tests {
         channel.dial_now();
         let next = pause(DIAL_BACKOFF_MAX, &channel.shared.alive).await;
         assert_eq!((began.elapsed(), next), (Duration::ZERO, DIAL_BACKOFF_MIN));
-        // Heard once, dialled at once once.
+        // Heard once: one try at once, no more.
         pause(next, &channel.shared.alive).await;
         assert!(began.elapsed() >= DIAL_BACKOFF_MIN);
     }

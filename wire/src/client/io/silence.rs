@@ -77,6 +77,7 @@ pub(super) async fn silence(
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)] // The clock of these tests is paused.
 mod tests {
     use super::*;
     use std::cell::Cell;
