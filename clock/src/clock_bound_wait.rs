@@ -60,6 +60,11 @@ impl<T> ClockBoundWait<T> {
         Some(due.saturating_sub(now.physical))
     }
 
+    /// Takes everything that waits, whether its wait is over or not: the clock can no longer tell.
+    pub fn take_all(&mut self) -> Vec<T> {
+        std::mem::take(&mut self.waiting).into_values().collect()
+    }
+
     /// How many answers wait.
     pub fn len(&self) -> usize {
         self.waiting.len()

@@ -60,9 +60,16 @@ pub fn kernel_bound() -> Result<Duration, NotVouched> {
 pub struct MachineClock {
     origin: Instant,
     source: BoundSource,
+    /// Asks the kernel; a test has its own.
+    ask_kernel: fn() -> Result<Duration, NotVouched>,
     kernel: Option<Duration>,
     kernel_read: Instant,
 }
+
+/// Monotonic and physical time count as read at one instant if no more than this lies between.
+const READ_WITHIN: Duration = Duration::from_micros(50);
+/// So often a reading that was interrupted is made again; then the closest one is taken.
+const READ_TRIES: u32 = 8;
 
 /// The kernel's bound is asked for again after this; between readings it grows by 500 ppm, the
 /// kernel's own worst assumption about its oscillator.
@@ -70,31 +77,38 @@ const KERNEL_BOUND_FOR: Duration = Duration::from_millis(250);
 
 impl MachineClock {
     /// Opens the clocks; refuses a kernel source that vouches for nothing.
-    #[allow(clippy::disallowed_methods)]
     pub fn open(source: BoundSource) -> Result<MachineClock, NotVouched> {
+        MachineClock::open_with(source, kernel_bound)
+    }
+
+    #[allow(clippy::disallowed_methods)]
+    fn open_with(
+        source: BoundSource,
+        ask_kernel: fn() -> Result<Duration, NotVouched>,
+    ) -> Result<MachineClock, NotVouched> {
         let kernel = match source {
-            BoundSource::Kernel => Some(kernel_bound()?),
+            BoundSource::Kernel => Some(ask_kernel()?),
             BoundSource::Fixed(_) => None,
         };
         let origin = Instant::now();
         Ok(MachineClock {
             origin,
             source,
+            ask_kernel,
             kernel,
             kernel_read: origin,
         })
     }
 
     /// One reading of all clocks.
-    #[allow(clippy::disallowed_methods)]
     pub fn now(&mut self) -> Now {
-        let instant = Instant::now();
+        let (instant, physical) = read_together();
         let bound = match self.source {
             BoundSource::Fixed(bound) => Some(bound),
             BoundSource::Kernel => {
                 let age = instant.duration_since(self.kernel_read);
                 if age > KERNEL_BOUND_FOR {
-                    self.kernel = kernel_bound().ok();
+                    self.kernel = (self.ask_kernel)().ok();
                     self.kernel_read = instant;
                     self.kernel
                 } else {
@@ -102,9 +116,6 @@ impl MachineClock {
                 }
             }
         };
-        let physical = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
         Now {
             monotonic: instant.duration_since(self.origin),
             physical,
@@ -118,9 +129,32 @@ impl MachineClock {
     }
 }
 
+/// Reads monotonic and physical time as one. *Interrupted between the two, a thread would see a step of
+/// the physical clock where there is none.*
+#[allow(clippy::disallowed_methods)]
+fn read_together() -> (Instant, Duration) {
+    let read = || {
+        let before = Instant::now();
+        let physical = SystemTime::now().duration_since(UNIX_EPOCH);
+        (before.elapsed(), before, physical.unwrap_or_default())
+    };
+    let mut closest = read();
+    for _ in 1..READ_TRIES {
+        if closest.0 <= READ_WITHIN {
+            break;
+        }
+        let again = read();
+        if again.0 < closest.0 {
+            closest = again;
+        }
+    }
+    (closest.1, closest.2)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicI64, Ordering};
 
     #[test]
     fn the_kernel_source_either_vouches_or_says_what_it_read() {
@@ -142,5 +176,37 @@ mod tests {
         assert_eq!(first.bound, Some(bound));
         assert!(second.monotonic >= first.monotonic);
         assert!(first.physical > Duration::from_secs(1_700_000_000));
+    }
+    /// What the kernel of the next test says, microseconds; negative: that it is not synchronised.
+    static KERNEL_SAYS_US: AtomicI64 = AtomicI64::new(700);
+
+    fn said() -> Result<Duration, NotVouched> {
+        let us = KERNEL_SAYS_US.load(Ordering::SeqCst);
+        let bound = u64::try_from(us).map(Duration::from_micros);
+        bound.map_err(|_| NotVouched {
+            state: libc::TIME_ERROR,
+            status: libc::STA_UNSYNC,
+            unsynchronised: true,
+            maxerror_us: 16_000_000,
+        })
+    }
+
+    #[test]
+    fn a_kernel_that_stops_vouching_is_noticed_and_so_is_its_return() {
+        let mut clock = MachineClock::open_with(BoundSource::Kernel, said).unwrap();
+        let bound = clock.now().bound.expect("it is synchronised");
+        assert!(bound >= Duration::from_micros(700), "{bound:?}");
+        let read_long_ago = |clock: &mut MachineClock| {
+            clock.kernel_read -= KERNEL_BOUND_FOR + Duration::from_millis(1);
+        };
+        KERNEL_SAYS_US.store(-1, Ordering::SeqCst);
+        read_long_ago(&mut clock);
+        assert_eq!(clock.now().bound, None);
+        assert_eq!(clock.now().bound, None, "asked a moment ago");
+        KERNEL_SAYS_US.store(900, Ordering::SeqCst);
+        read_long_ago(&mut clock);
+        assert_eq!(clock.now().bound, Some(Duration::from_micros(900)));
+        KERNEL_SAYS_US.store(-1, Ordering::SeqCst);
+        assert!(MachineClock::open_with(BoundSource::Kernel, said).is_err());
     }
 }

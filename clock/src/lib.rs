@@ -25,10 +25,12 @@ mod clock_bound;
 mod clock_bound_wait;
 mod durable_ceiling;
 mod hybrid_clock;
+mod step_detector;
 mod timestamp;
 
 pub use clock_bound::Now;
 pub use clock_bound_wait::ClockBoundWait;
 pub use durable_ceiling::{CEILING_AHEAD, CEILING_RAISE_WITHIN, DurableCeiling};
 pub use hybrid_clock::{CeilingReached, DriftExceeded, HybridClock};
+pub use step_detector::{ANCHOR_FOR, DRIFT_PPM_MAX, Departure, READING_SLACK, StepDetector};
 pub use timestamp::{ParseTimestampError, Timestamp};

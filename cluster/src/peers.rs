@@ -104,7 +104,7 @@ impl Peers {
         self.peers.iter().map(|(node, peer)| (*node, peer))
     }
 
-    /// How this node sees the others, for its status.
+    /// How this node sees the others, for its status; their clocks are somebody else's knowledge.
     pub fn status(&self, now: Duration) -> Vec<PeerStatus> {
         self.iter()
             .map(|(node, peer)| PeerStatus {
@@ -114,6 +114,7 @@ impl Peers {
                 heard_ms: peer
                     .heard
                     .map(|at| now.saturating_sub(at).as_millis() as u64),
+                clock: None,
             })
             .collect()
     }
@@ -154,6 +155,7 @@ mod tests {
             address: "b:1".into(),
             connected: false,
             heard_ms: Some(400),
+            clock: None,
         };
         assert_eq!(peers.status(ms(500)), [status]);
     }

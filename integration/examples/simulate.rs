@@ -1,6 +1,6 @@
 //! Longer swarms by hand: `cargo run -p integration --example simulate -- --seeds 0..1000 --jobs 2`.
 //!
-//! `--seconds N` for longer runs, `--mixture swarm|skewed|contention|power`, `--trace` to print the
+//! `--seconds N` for longer runs, `--mixture swarm|skewed|contention|power|clocks`, `--trace` to print the
 //! readable trace of what fails.
 
 use integration::io::run_many;
@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::process::ExitCode;
 use std::time::Duration;
 
-const USAGE: &str = "simulate [--seeds A..B] [--jobs N] [--seconds N] [--nodes N] [--mixture swarm|skewed|contention|power] [--trace]";
+const USAGE: &str = "simulate [--seeds A..B] [--jobs N] [--seconds N] [--nodes N] [--mixture swarm|skewed|contention|power|clocks] [--trace]";
 
 struct Arguments {
     seeds: Range<u64>,
@@ -39,6 +39,7 @@ fn arguments() -> Option<Arguments> {
                     "skewed" => Mixture::SkewedClocks,
                     "contention" => Mixture::Contention,
                     "power" => Mixture::PowerCuts,
+                    "clocks" => Mixture::BrokenClocks,
                     _ => return None,
                 }
             }

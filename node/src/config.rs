@@ -1,5 +1,6 @@
 //! What a node is told at its start.
 
+use crate::QuarantineTiming;
 use std::time::Duration;
 use wire::keys::Key;
 
@@ -20,6 +21,8 @@ pub struct Timing {
     pub tick: Duration,
     /// An unanswered request to a leader is sent again after this long.
     pub resend_after: Duration,
+    /// How the clock is watched.
+    pub quarantine: QuarantineTiming,
 }
 
 impl Default for Timing {
@@ -31,6 +34,7 @@ impl Default for Timing {
             drift_max: Duration::from_millis(500),
             tick: Duration::from_millis(10),
             resend_after: Duration::from_secs(1),
+            quarantine: QuarantineTiming::default(),
         }
     }
 }

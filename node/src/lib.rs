@@ -5,6 +5,7 @@
 
 pub mod io;
 
+mod clock_watch;
 mod config;
 mod event;
 mod heartbeat;
@@ -16,6 +17,7 @@ mod partition_channel;
 mod questions;
 mod registry;
 
+pub use clock_watch::QuarantineTiming;
 pub use config::{NodeConfig, Timing};
 pub use event::{Effect, Event};
 pub use identity::Identity;

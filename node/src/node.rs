@@ -14,7 +14,9 @@
 //! - No answer reaches a client before `earliest` has passed what it depends on (R6).
 //! - No timestamp is issued and no promise acknowledged above the durable ceiling (R9).
 //! - A stamp further ahead than the drift is dropped with its whole frame, never taken for a "no".
+//! - Every reading of the clock is judged before anything is drawn from it ([`crate::clock_watch`]).
 
+use crate::clock_watch::{ClockPeers, ClockWatch};
 use crate::config::NodeConfig;
 use crate::event::{Effect, Event};
 use crate::heartbeat::Heartbeats;
@@ -40,6 +42,7 @@ use wire::message::{ClientReply, Founding, PartitionReply, PeerFrame, PeerMessag
 
 mod asks;
 mod clients;
+mod clocks;
 #[cfg(test)]
 mod joining_test;
 mod leadership;
@@ -88,6 +91,13 @@ pub struct Node {
     pub(crate) membership: Option<Membership>,
     pub(crate) replicas: BTreeMap<PartitionId, Replica>,
     pub(crate) founder: Founder,
+    /// The machine's clocks as they read, for those who compare clocks; all else lives by what
+    /// `clock_watch` makes of them.
+    pub(crate) raw: Now,
+    pub(crate) clock_watch: ClockWatch,
+    pub(crate) clock_peers: ClockPeers,
+    pub(crate) next_probe: Duration,
+    pub(crate) contradicting: Vec<NodeId>,
     pub(crate) clock: HybridClock,
     pub(crate) ceiling: DurableCeiling,
     pub(crate) heartbeats: Heartbeats,
@@ -137,7 +147,15 @@ impl Node {
         };
         let acceptor = recovered.metas.get(&META_FOUNDER).cloned();
         let founder = Founder::new(plan, acceptor)?;
+        let quarantine = config.timing.quarantine;
+        let founders = founder.founding().map(|founding| founding.members.len());
+        let alone = founders.unwrap_or(config.join.len()) <= 1;
         let mut node = Node {
+            raw: *now,
+            clock_watch: ClockWatch::new(quarantine, config.timing.drift_max, alone, now),
+            clock_peers: ClockPeers::new(quarantine.probe_every, 0, 0),
+            next_probe: now.monotonic,
+            contradicting: Vec::new(),
             clock: HybridClock::new(Timestamp::ZERO, config.timing.drift_max),
             ceiling: DurableCeiling::new(recovered.ceiling),
             heartbeats: Heartbeats::new(recovered.ceiling, 0),
@@ -241,6 +259,8 @@ impl Node {
         for member in &founding.members {
             self.peers.on_introduced(member.node, &member.address);
         }
+        let others = self.peers.iter().count();
+        self.clock_peers.set_others(others, u64::from(start) << 40);
         self.membership = Some(Membership {
             identity,
             map,
@@ -321,7 +341,8 @@ impl Node {
     }
 
     /// Takes in one event. What it wants done comes with the next [`Node::flush`].
-    pub fn step(&mut self, now: &Now, event: Event) {
+    pub fn step(&mut self, raw: &Now, event: Event) {
+        let now = &self.judge_clock(raw).now;
         match event {
             Event::Wake => {}
             Event::Client {
@@ -349,8 +370,12 @@ impl Node {
     }
 
     /// Ends a turn: what is to be done, in this order.
-    pub fn flush(&mut self, now: &Now, out: &mut Vec<Effect>) {
-        if let Some(timestamp) = self.ceiling.maybe_raise(now) {
+    pub fn flush(&mut self, raw: &Now, out: &mut Vec<Effect>) {
+        let judged = self.judge_clock(raw);
+        let now = &judged.now;
+        if judged.is_grounded
+            && let Some(timestamp) = self.ceiling.maybe_raise(now)
+        {
             self.log.push(LogRecord::Ceiling { timestamp });
         }
         self.hand_over_log(now);
@@ -489,7 +514,8 @@ impl Node {
     fn on_peer_frame(&mut self, now: &Now, from: NodeId, frame: PeerFrame) {
         if let Err(refused) = self.clock.observe(now, frame.stamp) {
             self.drift_refused += 1;
-            tracing::warn!(%from, %refused, "a frame was dropped: clocks disagree");
+            tracing::debug!(%from, %refused, "a frame was dropped: clocks disagree");
+            self.compare_clocks_only(from, frame.messages);
             return;
         }
         self.peers.on_heard(now.monotonic, from);
@@ -541,6 +567,8 @@ impl Node {
                 let event = ReplicaEvent::Cancel { from };
                 self.work.push_back(Work::Replica(partition, event));
             }
+            PeerMessage::ClockProbe { sequence } => self.on_clock_probe(from, sequence),
+            PeerMessage::ClockReading(reading) => self.on_clock_reading(from, &reading),
             PeerMessage::CoordinatorState { number, state } => {
                 if let Some(number) = self.questions.on_answer(from, number) {
                     let event = GatewayEvent::CoordinatorState { number, state };
@@ -613,9 +641,12 @@ impl Node {
                     depends_on,
                 } => {
                     if self.skips_clock_bound_wait()
+                        || depends_on == Timestamp::ZERO
                         || ClockBoundWait::<()>::is_over(now, depends_on)
                     {
                         self.answer(now, client, reply);
+                    } else if self.clock_watch.is_quarantined() {
+                        self.refuse_for_clock(now, client);
                     } else {
                         self.answers.hold(depends_on, (client, reply));
                     }

@@ -260,6 +260,12 @@ impl Replica {
         self.replication.stand_now(now.monotonic);
     }
 
+    /// Leads no more, if it does: the others elect somebody else. Whatever it answered stays right (R9).
+    pub fn resign(&mut self, cx: &ReplicaContext, out: &mut Vec<ReplicaEffect>) {
+        self.replication.resign(cx.now.monotonic, &mut self.effects);
+        self.follow_up(cx, out);
+    }
+
     /// Who leads the partition, as far as this replica knows.
     pub fn leader(&self) -> Option<NodeId> {
         self.replication.leader()

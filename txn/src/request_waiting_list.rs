@@ -289,6 +289,7 @@ impl<'c> Turn<'_, 'c> {
             .map_err(|why| RequestError::ClockUnusable {
                 node: self.list.config.me,
                 why: why.to_string(),
+                begun: false,
             })
     }
 
@@ -319,6 +320,7 @@ impl<'c> Turn<'_, 'c> {
         Err(RequestError::ClockUnusable {
             node: self.list.config.me,
             why: "its time source vouches for no bound".to_owned(),
+            begun: false,
         })
     }
 

@@ -12,7 +12,9 @@ use crate::text::table::table;
 use clap::Args;
 use serde_json::Value;
 use wire::ids::PartitionId;
-use wire::message::{MapAnswer, MemberAddress, NodeStatus, ReplicaRole, ReplicaStatus};
+use wire::message::{
+    ClockTrouble, MapAnswer, MemberAddress, NodeStatus, PeerStatus, ReplicaRole, ReplicaStatus,
+};
 
 /// Show the state of all nodes and partitions
 ///
@@ -72,7 +74,7 @@ fn text(map: &MapAnswer, answers: &[Answer]) -> String {
         "REPLICAS",
         "LOG",
     ];
-    parts.push(table(&header, &rows) + &silences(answers));
+    parts.push(table(&header, &rows) + &silences(answers) + &clocks(answers));
     let rows: Vec<Vec<String>> = map
         .partitions
         .iter()
@@ -109,6 +111,34 @@ fn silences(answers: &[Answer]) -> String {
     silent.collect()
 }
 
+/// A line for every node that does not rely on its clock, and for every clock that is contradicted.
+fn clocks(answers: &[Answer]) -> String {
+    let statuses = answers.iter().filter_map(|a| a.status.as_ref().ok());
+    statuses
+        .flat_map(|status| {
+            let trouble = status.clock_trouble.iter().map(|trouble| {
+                format!(
+                    "{} leads and coordinates nothing, for {}: {trouble}\n",
+                    status.node,
+                    quantity::micros(trouble.for_ms.saturating_mul(1000))
+                )
+            });
+            let peers = status.peers.iter().filter_map(|peer| {
+                let clock = peer.clock.filter(|clock| clock.agrees == Some(false))?;
+                Some(format!(
+                    "{} sees the clock of {} {}{} ±{} away, further than the bounds of both allow\n",
+                    status.node,
+                    peer.node,
+                    if clock.ahead_us < 0 { "-" } else { "+" },
+                    quantity::micros(clock.ahead_us.unsigned_abs()),
+                    quantity::micros(clock.within_us)
+                ))
+            });
+            trouble.chain(peers)
+        })
+        .collect()
+}
+
 fn node_row(answer: &Answer) -> Vec<String> {
     let mut row = vec![
         answer.member.node.to_string(),
@@ -119,8 +149,12 @@ fn node_row(answer: &Answer) -> Vec<String> {
         Ok(status) => {
             let leads = status.replicas.iter().filter(|r| leads(r)).count();
             let bound = status.clock_bound_us;
+            let state = match status.clock_trouble {
+                None => "up",
+                Some(_) => "quarantined",
+            };
             row.extend([
-                "up".to_owned(),
+                state.to_owned(),
                 bound.map_or("NONE".into(), |us| format!("±{}", quantity::micros(us))),
                 status.clock_source.clone(),
                 status.start.to_string(),
@@ -230,6 +264,19 @@ fn node_json(answer: &Answer) -> Value {
                 .with("up_ms", status.up_ms)
                 .with("clock_bound_us", status.clock_bound_us)
                 .with("clock_source", status.clock_source.as_str())
+                .with(
+                    "clock_trouble",
+                    status.clock_trouble.map_or(Value::Null, trouble_json),
+                )
+                .with("clock_quarantines", status.clock_quarantines)
+                .with(
+                    "clocks",
+                    status
+                        .peers
+                        .iter()
+                        .filter_map(clock_json)
+                        .collect::<Vec<Value>>(),
+                )
                 .timestamp("hybrid_clock", status.hybrid_clock)
                 .timestamp("ceiling", status.ceiling)
                 .with("log_bytes", status.log_bytes)
@@ -239,6 +286,26 @@ fn node_json(answer: &Answer) -> Value {
         }
     }
     .into()
+}
+
+fn trouble_json(trouble: ClockTrouble) -> Value {
+    Object::new()
+        .with("why", trouble.cause.to_string())
+        .with("for_ms", trouble.for_ms)
+        .with("back_in_ms", trouble.back_in_ms)
+        .into()
+}
+
+/// How the node sees another's clock.
+fn clock_json(peer: &PeerStatus) -> Option<Value> {
+    let clock = peer.clock?;
+    let object = Object::new()
+        .with("node", peer.node.0)
+        .with("ahead_us", clock.ahead_us)
+        .with("within_us", clock.within_us)
+        .with("bound_us", clock.bound_us)
+        .with("agrees", clock.agrees);
+    Some(object.into())
 }
 
 fn replica_json(replica: &ReplicaStatus) -> Value {

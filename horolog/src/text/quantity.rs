@@ -25,11 +25,20 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(number * seconds).map_err(|_| wrong())
 }
 
-/// Reads a clock bound: a duration above zero.
+/// The most that a clock bound may be: half the drift that nodes allow each other's stamps. With more,
+/// nodes whose clocks are right would refuse each other's messages.
+const CLOCK_BOUND_MAX: Duration = Duration::from_millis(250);
+
+/// Reads a clock bound: a duration above zero, of use.
 pub(crate) fn parse_clock_bound(text: &str) -> Result<Duration, String> {
     let bound = parse_duration(text)?;
     if bound.is_zero() {
         return Err("no clock is exact: a bound must be above zero".to_owned());
+    }
+    if bound > CLOCK_BOUND_MAX {
+        return Err(format!(
+            "a bound of {text} is of no use, the most is {CLOCK_BOUND_MAX:?}: every commit would wait for twice the bound"
+        ));
     }
     Ok(bound)
 }
@@ -95,6 +104,8 @@ mod tests {
             assert!(parse_duration(wrong).is_err(), "{wrong}");
         }
         assert!(parse_clock_bound("0us").is_err());
+        assert!(parse_clock_bound("250ms").is_ok());
+        assert!(parse_clock_bound("251ms").unwrap_err().contains("250ms"));
     }
 
     #[test]

@@ -1,9 +1,11 @@
-//! Each node's clocks: true time, seen through an offset that never leaves the node's bound.
+//! Each node's clocks: true time, seen through an offset that leaves the node's bound only if the clock
+//! is broken on purpose ([`ClockBreak`]).
 //!
 //! Invariants:
-//! - `|physical - true| <= bound` at every reading, however the clock moves: constant, drifting to and
-//!   fro, or jumping (also backwards). This is the contract of `clock`, so everything that the
-//!   protocol promises must hold.
+//! - unless it is broken, `|physical - true| <= bound` at every reading, however the clock moves:
+//!   constant, drifting to and fro, or jumping (also backwards). This is the contract of `clock`, so
+//!   everything that the protocol promises must hold;
+//! - with broken clocks the real-time order may be lost, and nothing else.
 //! - The monotonic clock of a node never steps; it counts from its last start.
 
 use clock::{Now, Timestamp};
@@ -35,6 +37,71 @@ pub enum ClockMotion {
     },
 }
 
+/// How a clock leaves its bound. It goes on moving inside of it around the wrong time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ClockBreak {
+    /// Set to another time; set back when it is mended.
+    Step {
+        /// Forward; negative: backward.
+        by_ns: i64,
+    },
+    /// Set and set back, again and again.
+    Strobe {
+        /// Forward; negative: backward.
+        by_ns: i64,
+        /// The time from one to the next.
+        every: Duration,
+    },
+    /// Too fast or too slow, from now on; set right when it is mended.
+    Drift {
+        /// Too fast; negative: too slow. Parts per million.
+        ppm: i64,
+    },
+    /// Its source vouches for nothing.
+    Unvouched,
+}
+
+impl ClockBreak {
+    /// One drawn at random, for a clock with this bound: from just beyond it to hours.
+    pub fn draw(random: &mut SplitMix64, bound: Duration) -> ClockBreak {
+        let bound = bound.as_nanos() as i64;
+        let by = match random.below(4) {
+            0 => bound / 2 + 1,
+            1 => 2 * bound + 1_000_000,
+            2 => 1000 * bound + 1_000_000_000,
+            _ => 3_600_000_000_000,
+        };
+        let by_ns = if random.chance(1, 2) { by } else { -by };
+        match random.below(5) {
+            0 => ClockBreak::Unvouched,
+            1 => {
+                let ppm = 300 + random.below(100_000) as i64;
+                ClockBreak::Drift {
+                    ppm: if by_ns < 0 { -ppm } else { ppm },
+                }
+            }
+            2 => ClockBreak::Strobe {
+                by_ns,
+                every: Duration::from_millis(5 + random.below(700)),
+            },
+            _ => ClockBreak::Step { by_ns },
+        }
+    }
+
+    /// How far the clock is off, so long after it broke, nanoseconds.
+    fn offset_ns(self, since: Duration) -> i64 {
+        match self {
+            ClockBreak::Step { by_ns } => by_ns,
+            ClockBreak::Strobe { by_ns, every } => {
+                let times = since.as_nanos() / every.as_nanos().max(1);
+                if times.is_multiple_of(2) { by_ns } else { 0 }
+            }
+            ClockBreak::Drift { ppm } => (since.as_nanos() as i64 / 1_000_000) * ppm,
+            ClockBreak::Unvouched => 0,
+        }
+    }
+}
+
 /// The clocks of one node.
 #[derive(Clone, Debug)]
 pub struct NodeClock {
@@ -42,6 +109,8 @@ pub struct NodeClock {
     motion: ClockMotion,
     seed: u64,
     started: Duration,
+    /// How it is broken, and since when.
+    broken: Option<(ClockBreak, Duration)>,
 }
 
 impl NodeClock {
@@ -52,6 +121,7 @@ impl NodeClock {
             motion,
             seed,
             started: Duration::ZERO,
+            broken: None,
         }
     }
 
@@ -65,6 +135,16 @@ impl NodeClock {
         self.motion = motion;
     }
 
+    /// From now on it is outside its bound, until it is mended.
+    pub fn break_as(&mut self, how: ClockBreak, now: Duration) {
+        self.broken = Some((how, now));
+    }
+
+    /// It is right again.
+    pub fn mend(&mut self) {
+        self.broken = None;
+    }
+
     /// One reading at the true time `now`.
     pub fn read(&self, now: Duration) -> Now {
         let offset = self.offset_ns(now);
@@ -73,16 +153,21 @@ impl NodeClock {
             offset.abs() <= bound,
             "a simulated clock left its bound: offset {offset} ns, bound {bound} ns"
         );
+        let wrong = self
+            .broken
+            .map_or(0, |(how, since)| how.offset_ns(now.saturating_sub(since)));
+        let offset = offset + wrong;
         let truth = START_OF_TIME + now;
         let physical = if offset < 0 {
             truth - Duration::from_nanos(offset.unsigned_abs())
         } else {
             truth + Duration::from_nanos(offset.unsigned_abs())
         };
+        let is_unvouched = matches!(self.broken, Some((ClockBreak::Unvouched, _)));
         Now {
             monotonic: now.saturating_sub(self.started),
             physical,
-            bound: Some(self.bound),
+            bound: (!is_unvouched).then_some(self.bound),
         }
     }
 

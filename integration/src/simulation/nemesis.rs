@@ -33,10 +33,13 @@ pub enum FaultKind {
     Pause,
     /// A client's connection breaks.
     CutClient,
+    /// A clock leaves its bound, or is vouched for no more. Then only serializability, atomicity and
+    /// durability are promised; not among [`FaultKind::ALL`].
+    BreakClock,
 }
 
 impl FaultKind {
-    /// Every kind.
+    /// Every kind after which everything that is promised must hold.
     pub const ALL: [FaultKind; 12] = [
         FaultKind::CrashOne,
         FaultKind::CrashMajority,
@@ -67,6 +70,7 @@ impl FaultKind {
             FaultKind::SlowDisk => "slow disk",
             FaultKind::Pause => "pause",
             FaultKind::CutClient => "client cut off",
+            FaultKind::BreakClock => "clock out of bound",
         }
     }
 }

@@ -6,7 +6,7 @@ use super::clocks::{ClockMotion, draw_motion};
 use super::nemesis::FaultKind;
 use super::network::{DelayModel, NetworkMode};
 use crate::workload::{Bank, Counter, Letters, ListAppend, Register, Workload, WriteSkew};
-use node::Timing;
+use node::{QuarantineTiming, Timing};
 use std::time::Duration;
 use wire::SplitMix64;
 
@@ -30,6 +30,9 @@ pub enum Mixture {
     Contention,
     /// Crashes of all nodes at once, slow disks: the mixture in which durability matters most.
     PowerCuts,
+    /// Clocks that leave their bounds, beside crashes and cuts: real time orders nothing then, and all
+    /// else must hold.
+    BrokenClocks,
 }
 
 /// What a run is like, as the caller wants it.
@@ -228,6 +231,12 @@ fn draw_timing(random: &mut SplitMix64) -> Timing {
         promise,
         election_timeout: promise + ms(random.below(300)),
         resend_after: ms(300 + random.below(1000)),
+        quarantine: QuarantineTiming {
+            good_for: ms(200 + random.below(1000)),
+            good_for_max: ms(3000),
+            probe_every: ms(100 + random.below(400)),
+            probe_soon: ms(20 + random.below(80)),
+        },
         ..Timing::default()
     }
 }
@@ -306,6 +315,17 @@ fn draw_faults(random: &mut SplitMix64, mixture: Mixture) -> Vec<FaultKind> {
             FaultKind::CrashMajority,
             FaultKind::SlowDisk,
         ];
+    }
+    if mixture == Mixture::BrokenClocks {
+        let often = [FaultKind::BreakClock; 5];
+        let others = [
+            FaultKind::CrashOne,
+            FaultKind::CrashAll,
+            FaultKind::Isolate,
+            FaultKind::CutOneWay,
+            FaultKind::Slow,
+        ];
+        return [often, others].concat();
     }
     let mut kinds = FaultKind::ALL.to_vec();
     let leave_out = random.below(7);

@@ -4,7 +4,7 @@ use super::nemesis::FaultKind;
 use super::options::{Cast, SimulationOptions, WorldOptions};
 use super::summary::Summary;
 use super::world::World;
-use crate::checker::{StoredVersions, Violation, check_cluster, check_history};
+use crate::checker::{Expectation, StoredVersions, Violation, check_cluster, check_history};
 use crate::history::{Observation, Told, Transaction};
 use crate::workload::{ranges_of_everything, scan};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -107,7 +107,11 @@ fn run_world(
     }
     read_everything(world)?;
     let stored = wait_until_quiet(world)?;
-    check_history(world.history(), &stored)?;
+    let expectation = match world.faults().contains_key(&FaultKind::BreakClock) {
+        true => Expectation::Serializable,
+        false => Expectation::StrictlySerializable,
+    };
+    check_history(world.history(), &stored, expectation)?;
     let mut summary = Summary::of(seed, world.history());
     summary.virtual_time = world.now();
     summary.faults.clone_from(world.faults());

@@ -15,7 +15,7 @@ impl Node {
         let reply = match request {
             ClientRequest::Status => self.status(now).map(|s| ClientAnswer::Status(Box::new(s))),
             ClientRequest::Map => self.map_answer().map(ClientAnswer::Map),
-            request => match self.check_serving() {
+            request => match self.check_serving(now, &request) {
                 Ok(()) => {
                     let event = GatewayEvent::Client { client, request };
                     self.work.push_back(Work::Gateway(event));
@@ -27,13 +27,18 @@ impl Node {
         self.answer(now, client, reply);
     }
 
-    fn check_serving(&self) -> Result<(), RequestError> {
+    fn check_serving(&self, now: &Now, request: &ClientRequest) -> Result<(), RequestError> {
         if self.membership.is_none() {
             return Err(self.not_founded());
         }
         if !self.identity_durable {
             let why = "it has just started and its log has not taken its first write".to_owned();
             return Err(RequestError::NotFounded { why });
+        }
+        // What only gives back is always welcome.
+        let reveals_nothing = matches!(request, ClientRequest::Rollback { .. });
+        if self.clock_watch.is_quarantined() && !reveals_nothing {
+            return Err(self.clock_unusable(now, false));
         }
         Ok(())
     }

@@ -194,6 +194,7 @@ impl Node {
         if now.monotonic >= self.next_tick {
             self.next_tick = now.monotonic + self.config.timing.tick;
             self.tick_founder(now);
+            self.tick_clocks(now);
             self.tick_replicas(now);
             self.tick_gateway(now);
             self.tick_channel(now);

@@ -2,7 +2,7 @@
 
 use super::{Membership, Node};
 use clock::Now;
-use wire::message::{NodeStatus, RequestError};
+use wire::message::{NodeStatus, PeerStatus, RequestError};
 
 impl Node {
     pub(super) fn status(&self, now: &Now) -> Result<NodeStatus, RequestError> {
@@ -15,8 +15,10 @@ impl Node {
             start: identity.start,
             address: self.config.address.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            clock_bound_us: now.bound.map(|bound| bound.as_micros() as u64),
+            clock_bound_us: self.raw.bound.map(|bound| bound.as_micros() as u64),
             clock_source: self.config.clock_source.clone(),
+            clock_trouble: self.clock_watch.trouble_now(now.monotonic),
+            clock_quarantines: self.clock_watch.quarantines(),
             hybrid_clock: self.clock.stamp(),
             ceiling: self.ceiling.durable(),
             up_ms: now.monotonic.saturating_sub(self.started_at).as_millis() as u64,
@@ -28,7 +30,16 @@ impl Node {
                 .values()
                 .map(|replica| replica.status())
                 .collect(),
-            peers: self.peers.status(now.monotonic),
+            peers: self.peer_statuses(now),
         })
+    }
+
+    fn peer_statuses(&self, now: &Now) -> Vec<PeerStatus> {
+        let with_clock = |peer: PeerStatus| PeerStatus {
+            clock: self.clock_peers.of(now.monotonic, peer.node),
+            ..peer
+        };
+        let peers = self.peers.status(now.monotonic);
+        peers.into_iter().map(with_clock).collect()
     }
 }

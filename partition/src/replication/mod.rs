@@ -268,6 +268,13 @@ impl Replication {
         self.election_due = now;
     }
 
+    /// Follows nobody from now on, if it leads. The others notice by its silence.
+    pub fn resign(&mut self, now: Duration, out: &mut Vec<ReplicationEffect>) {
+        if let RoleState::Leader(_) = self.role {
+            self.follow(now, None, out);
+        }
+    }
+
     /// Whether it may ask for votes when it hears no leader. A node whose time source vouches for
     /// nothing takes no leadership (protocol, *Clocks talk*). True at first.
     pub fn set_electable(&mut self, electable: bool) {

@@ -143,7 +143,11 @@ impl CommitRetry {
     }
 
     fn on_request_error(&mut self, error: RequestError) -> Option<Result<Committed, Error>> {
-        if matches!(error, RequestError::Unavailable { .. }) {
+        let was_begun = matches!(
+            error,
+            RequestError::Unavailable { .. } | RequestError::ClockUnusable { begun: true, .. }
+        );
+        if was_begun {
             self.uncertain = true;
         } else if !is_served_elsewhere(&error) {
             if !self.uncertain {
@@ -272,6 +276,21 @@ mod tests {
             let ended = twice.on_reply(aborted(AbortReason::Expired, true));
             assert!(matches!(ended, Some(Err(Error::Aborted { .. }))));
         }
+    }
+
+    #[test]
+    fn a_node_whose_clock_failed_is_left_for_another() {
+        let failed = |begun| {
+            let (node, why) = (NodeId(1), "it stepped".to_owned());
+            Err(RequestError::ClockUnusable { node, why, begun })
+        };
+        let mut refused = retry();
+        assert!(refused.on_reply(failed(false)).is_none());
+        assert_eq!(refused.next(BEFORE), Step::Send { resent: false });
+        let mut begun = retry();
+        assert!(begun.on_reply(failed(true)).is_none());
+        assert_eq!(begun.next(BEFORE), Step::Send { resent: true });
+        assert_eq!(begun.next(EXPIRES), Step::Ask);
     }
 
     #[test]

@@ -231,8 +231,10 @@ pub enum RequestError {
     ClockUnusable {
         /// Which node.
         node: NodeId,
-        /// What is wrong.
+        /// What is wrong, and by how much.
         why: String,
+        /// The request was begun before: of a commit it is not known what becomes of it.
+        begun: bool,
     },
     /// Another transaction's lock was in the way for too long.
     #[error("waited too long for transaction {rival}, which holds a lock on {key}: try again")]
@@ -385,6 +387,100 @@ pub struct PeerStatus {
     pub connected: bool,
     /// Milliseconds since something was heard from it; `None` if never.
     pub heard_ms: Option<u64>,
+    /// How its clock compares with this node's; `None` if it has not said lately.
+    pub clock: Option<PeerClock>,
+}
+
+/// How another node's physical clock compares with this one's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PeerClock {
+    /// How far it is ahead, microseconds; negative: behind.
+    pub ahead_us: i64,
+    /// How wrong that can be, for the message's time on the way, microseconds.
+    pub within_us: u64,
+    /// Its bound, microseconds; `None`: its source vouches for nothing.
+    pub bound_us: Option<u64>,
+    /// Whether the two can both be right, both vouched for: their intervals meet.
+    pub agrees: Option<bool>,
+}
+
+/// Why a node does not rely on its clock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
+pub enum ClockCause {
+    /// It has just started.
+    #[error("it has just started and has not compared its clock with another node's yet")]
+    Unproven,
+    /// The time source vouches for nothing.
+    #[error("its time source vouches for no bound")]
+    NotVouched,
+    /// The source vouches for less than is of use.
+    #[error("its clock bound is {bound_us} us, the most is {max_us} us")]
+    BoundTooWide {
+        /// The bound.
+        bound_us: u64,
+        /// The most.
+        max_us: u64,
+    },
+    /// The clock was set.
+    #[error("its clock stepped by {by_us} us, the bound allowed {allowed_us} us")]
+    Stepped {
+        /// Forward; negative: backward.
+        by_us: i64,
+        /// What was allowed.
+        allowed_us: u64,
+    },
+    /// The clock runs too fast or too slow.
+    #[error(
+        "its clock drifted by {by_us} us within {within_ms} ms, the bound allowed {allowed_us} us"
+    )]
+    Drifted {
+        /// Too fast; negative: too slow.
+        by_us: i64,
+        /// In this time.
+        within_ms: u64,
+        /// What was allowed.
+        allowed_us: u64,
+    },
+    /// Most of the other nodes' clocks contradict it.
+    #[error("its clock is off by {off_us} us: {against} of {heard} other nodes contradict it")]
+    Contradicted {
+        /// Ahead of them; negative: behind.
+        off_us: i64,
+        /// How many contradict.
+        against: u32,
+        /// Of how many that are heard and vouched for.
+        heard: u32,
+    },
+    /// It has issued timestamps that its clock has not reached.
+    #[error("its clock is {by_us} us behind the timestamps that it issued before")]
+    Behind {
+        /// By how much.
+        by_us: u64,
+    },
+}
+
+/// A node is in quarantine because of its clock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ClockTrouble {
+    /// Why: what is wrong now, or was last.
+    pub cause: ClockCause,
+    /// For how long, milliseconds.
+    pub for_ms: u64,
+    /// It comes back in this time if the clock stays good, milliseconds; `None`: it is not good yet.
+    pub back_in_ms: Option<u64>,
+}
+
+impl std::fmt::Display for ClockTrouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.cause)?;
+        match self.back_in_ms {
+            Some(ms) => write!(
+                f,
+                "; it has been good since and is relied on again in {ms} ms"
+            ),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What a node says of itself.
@@ -404,6 +500,10 @@ pub struct NodeStatus {
     pub clock_bound_us: Option<u64>,
     /// The bound's source, in words.
     pub clock_source: String,
+    /// It does not rely on its clock: it leads nothing and coordinates nothing.
+    pub clock_trouble: Option<ClockTrouble>,
+    /// How often its clock was found unreliable since it started.
+    pub clock_quarantines: u64,
     /// Its hybrid clock.
     pub hybrid_clock: Timestamp,
     /// Its durable ceiling.

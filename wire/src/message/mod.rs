@@ -12,6 +12,7 @@
 //! | [`ReplicationMessage::Append`] | leader → follower | yes | on the follower's disk |
 //! | [`ReplicationMessage::Vote`] | candidate → member | yes | on the voter's disk |
 //! | [`Heartbeat`] | leading node → member node | yes | the answer is bounded by the durable ceiling |
+//! | [`PeerMessage::ClockProbe`], `ClockReading` | node → node | yes; it is heard whatever the frame's stamp | no |
 //! | [`FoundingMessage`] | founder → founder | yes | ballots and values are on the acceptor's disk |
 //!
 //! Enums are append-only and structs are frozen within a protocol version: postcard cannot add fields.
@@ -25,8 +26,9 @@ mod replication;
 mod transaction;
 
 pub use client::{
-    AbortReason, Aborted, ClientAnswer, ClientReply, ClientRequest, Commit, Committed, MapAnswer,
-    MemberAddress, NodeStatus, PeerStatus, ReplicaRole, ReplicaStatus, RequestError, Snapshot,
+    AbortReason, Aborted, ClientAnswer, ClientReply, ClientRequest, ClockCause, ClockTrouble,
+    Commit, Committed, MapAnswer, MemberAddress, NodeStatus, PeerClock, PeerStatus, ReplicaRole,
+    ReplicaStatus, RequestError, Snapshot,
 };
 pub use founding::{Ballot, Founding, FoundingMember, FoundingMessage};
 pub use partition::{
@@ -34,7 +36,8 @@ pub use partition::{
     PartitionRequest, Prepare, Prepared, Read, ReadAnswer, Refresh, Refusal, Resolve,
 };
 pub use peer::{
-    CoordinatorState, Heartbeat, HeartbeatReply, Leading, PeerFrame, PeerMessage, RequestNumber,
+    ClockReading, ClockStanding, CoordinatorState, Heartbeat, HeartbeatReply, Leading, PeerFrame,
+    PeerMessage, RequestNumber,
 };
 pub use record::{ChangeRecord, Decision, OutcomeAnswer, RecordAnswer, RecordChange, RecordState};
 pub use replication::{Entry, LogPosition, ReplicationMessage};

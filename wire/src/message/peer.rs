@@ -73,6 +73,37 @@ pub enum PeerMessage {
         /// The partition that was asked.
         partition: PartitionId,
     },
+    /// What does the receiver's clock say? (Marzullo and Owicki, 1983; the exchange is that of NTP.)
+    ClockProbe {
+        /// Its number.
+        sequence: u64,
+    },
+    /// The answer to `ClockProbe`.
+    ClockReading(ClockReading),
+}
+
+/// One reading of a node's physical clock, as it is: not judged, not corrected.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ClockReading {
+    /// The probe's number.
+    pub sequence: u64,
+    /// Nanoseconds since 1970.
+    pub physical_ns: u64,
+    /// What the time source vouches for, nanoseconds; `None`: for nothing.
+    pub bound_ns: Option<u64>,
+    /// What the node itself thinks of it.
+    pub standing: ClockStanding,
+}
+
+/// What a node thinks of its own clock: how much its word counts against another's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum ClockStanding {
+    /// It relies on it, or has nothing against it but one other's word.
+    ReliedOn,
+    /// It has just started: it counts only among those that have.
+    New,
+    /// It knows it to be wrong: it counts against nobody.
+    Doubted,
 }
 
 /// What a node says of an attempt that names it as coordinator.

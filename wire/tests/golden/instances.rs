@@ -312,6 +312,7 @@ fn request_errors() -> Vec<RequestError> {
         RequestError::ClockUnusable {
             node: NodeId(1),
             why: "why".into(),
+            begun: true,
         },
         RequestError::LockWait {
             key: key("k"),
@@ -362,6 +363,16 @@ fn status() -> NodeStatus {
         version: "0.1.0".into(),
         clock_bound_us: Some(500),
         clock_source: "fixed".into(),
+        clock_trouble: Some(ClockTrouble {
+            cause: ClockCause::Contradicted {
+                off_us: -1,
+                against: 2,
+                heard: 3,
+            },
+            for_ms: 4,
+            back_in_ms: Some(5),
+        }),
+        clock_quarantines: 6,
         hybrid_clock: ts(5),
         ceiling: ts(6),
         up_ms: 7,
@@ -374,6 +385,12 @@ fn status() -> NodeStatus {
             address: "e:5".into(),
             connected: true,
             heard_ms: Some(12),
+            clock: Some(PeerClock {
+                ahead_us: -13,
+                within_us: 14,
+                bound_us: Some(15),
+                agrees: Some(true),
+            }),
         }],
     }
 }
@@ -668,6 +685,47 @@ fn peer_messages() -> Vec<PeerMessage> {
             number: RequestNumber(1),
             partition: PartitionId(2),
         },
+        PeerMessage::ClockProbe { sequence: 1 },
+        PeerMessage::ClockReading(ClockReading {
+            sequence: 1,
+            physical_ns: 2,
+            bound_ns: Some(3),
+            standing: ClockStanding::Doubted,
+        }),
+    ]
+}
+
+fn clock_standings() -> Vec<ClockStanding> {
+    vec![
+        ClockStanding::ReliedOn,
+        ClockStanding::New,
+        ClockStanding::Doubted,
+    ]
+}
+
+fn clock_causes() -> Vec<ClockCause> {
+    vec![
+        ClockCause::Unproven,
+        ClockCause::NotVouched,
+        ClockCause::BoundTooWide {
+            bound_us: 2,
+            max_us: 1,
+        },
+        ClockCause::Stepped {
+            by_us: -2,
+            allowed_us: 1,
+        },
+        ClockCause::Drifted {
+            by_us: 2,
+            within_ms: 3,
+            allowed_us: 1,
+        },
+        ClockCause::Contradicted {
+            off_us: -1,
+            against: 2,
+            heard: 3,
+        },
+        ClockCause::Behind { by_us: 4 },
     ]
 }
 
@@ -818,6 +876,8 @@ pub(crate) fn all() -> Vec<Group> {
         group("PartitionReply", partition_replies()),
         group("PartitionError", partition_errors()),
         group("PeerMessage", peer_messages()),
+        group("ClockStanding", clock_standings()),
+        group("ClockCause", clock_causes()),
         group(
             "CoordinatorState",
             vec![CoordinatorState::Working, CoordinatorState::Unknown],

@@ -48,7 +48,10 @@ variants! {
     PartitionReply: Read Locked Unlocked Committed Unchanged Refused OtherCoordinator Prepared
         Refreshed Record Checked Done Outcome Error;
     PartitionError: NotLeader LeadershipLost WrongRange TooFarAhead BelowHorizon LockWait Overloaded;
-    PeerMessage: Request Reply Replication Heartbeat HeartbeatReply AskCoordinator CoordinatorState Cancel;
+    PeerMessage: Request Reply Replication Heartbeat HeartbeatReply AskCoordinator CoordinatorState Cancel
+        ClockProbe ClockReading;
+    ClockStanding: ReliedOn New Doubted;
+    ClockCause: Unproven NotVouched BoundTooWide Stepped Drifted Contradicted Behind;
     CoordinatorState: Working Unknown;
     RecordState: Missing Staging Aborted Closed Committed;
     RecordChange: None Abort Close Commit RaiseLimit;

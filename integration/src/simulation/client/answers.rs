@@ -197,7 +197,10 @@ impl Client {
         error: RequestError,
         out: &mut Vec<ClientEffect>,
     ) {
-        let unknown = matches!(error, RequestError::Unavailable { .. });
+        let unknown = matches!(
+            error,
+            RequestError::Unavailable { .. } | RequestError::ClockUnusable { begun: true, .. }
+        );
         let once = self.run.as_ref().is_some_and(|run| run.sends == 1);
         match (want, &error) {
             (Want::Commit, _) if once && !unknown => self.end(cx, Told::NotServed(error), out),

@@ -1,7 +1,7 @@
 //! What the nemesis decides is done here, and undone.
 
 use super::{Happening, World};
-use crate::simulation::clocks::draw_motion;
+use crate::simulation::clocks::{ClockBreak, draw_motion};
 use crate::simulation::nemesis::{Fault, FaultKind};
 use crate::simulation::network::{CHANCE_PARTS, DelayModel, Disturbance, NetworkMode, Seat};
 use std::time::Duration;
@@ -85,6 +85,10 @@ impl World {
                 let motion = draw_motion(random);
                 self.machines[seat].clock.set_motion(motion);
             }
+            FaultKind::BreakClock => {
+                let how = ClockBreak::draw(random, self.options.clock_bound);
+                self.break_clock(seat, how);
+            }
             FaultKind::SlowDisk => {
                 self.machines[seat].flush = DelayModel {
                     least: Duration::from_millis(5),
@@ -128,9 +132,22 @@ impl World {
                 }
                 self.disturb_around(seat, Disturbance::default());
             }
+            FaultKind::BreakClock => self.mend_clock(seat),
             FaultKind::SlowDisk => self.machines[seat].flush = self.options.flush,
             FaultKind::Clock | FaultKind::Pause | FaultKind::CutClient => {}
         }
+    }
+
+    /// A node's clock leaves its bound from now on.
+    pub fn break_clock(&mut self, seat: Seat, how: ClockBreak) {
+        let now = self.now();
+        self.trace.line(now, || format!("clock of {seat}: {how:?}"));
+        self.machines[seat].clock.break_as(how, now);
+    }
+
+    /// A node's clock is right again.
+    pub fn mend_clock(&mut self, seat: Seat) {
+        self.machines[seat].clock.mend();
     }
 
     fn cut_off(&mut self, seat: Seat) {
@@ -154,6 +171,7 @@ impl World {
         self.wild_bursts = 0;
         for seat in 0..self.options.nodes {
             self.machines[seat].flush = self.options.flush;
+            self.mend_clock(seat);
             let now = self.now();
             let turn = self.options.turn.least + self.options.turn.spread;
             let machine = &mut self.machines[seat];

@@ -12,7 +12,8 @@ const INVARIANTS_EVERY: u64 = 64;
 const STORE_STALL_ONE_IN: u64 = 200;
 
 impl World {
-    pub(super) fn start(&mut self, seat: Seat) {
+    /// A node gets power, if it has none.
+    pub fn start(&mut self, seat: Seat) {
         if self.machines[seat].is_up() {
             return;
         }
@@ -30,7 +31,8 @@ impl World {
         self.schedule_turn(seat);
     }
 
-    pub(super) fn crash(&mut self, seat: Seat) {
+    /// A node loses power.
+    pub fn crash(&mut self, seat: Seat) {
         if !self.machines[seat].is_up() {
             return;
         }
