@@ -12,7 +12,7 @@ use wire::message::{
 const PATIENCE: Duration = Duration::from_secs(5);
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR_NS: i64 = 3_600_000_000_000;
-const SEEDS: u64 = 30;
+const SEEDS: u64 = 12;
 
 struct Scene {
     world: World,

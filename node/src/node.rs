@@ -149,11 +149,11 @@ impl Node {
         let founder = Founder::new(plan, acceptor)?;
         let quarantine = config.timing.quarantine;
         let founders = founder.founding().map(|founding| founding.members.len());
-        let alone = founders.unwrap_or(config.join.len()) <= 1;
+        let others = founders.unwrap_or(config.join.len()).saturating_sub(1);
         let mut node = Node {
             raw: *now,
-            clock_watch: ClockWatch::new(quarantine, config.timing.drift_max, alone, now),
-            clock_peers: ClockPeers::new(quarantine.probe_every, 0, 0),
+            clock_watch: ClockWatch::new(quarantine, config.timing.drift_max, others == 0, now),
+            clock_peers: ClockPeers::new(quarantine.probe_every, others, 0),
             next_probe: now.monotonic,
             contradicting: Vec::new(),
             clock: HybridClock::new(Timestamp::ZERO, config.timing.drift_max),
