@@ -147,8 +147,8 @@ impl From<Error> for Failure {
 /// Why a transaction was aborted, and what to do for somebody who typed it.
 pub(crate) fn reason_text(reason: &AbortReason) -> String {
     match reason {
-        AbortReason::Changed { key } => format!(
-            "{key} was changed by another transaction since this one read it: begin again, and read it with get-for-update to keep others from it"
+        AbortReason::Changed { key, rival } => format!(
+            "{key} was changed by {rival} since this one read it: begin again, and read it with get-for-update to keep others from it"
         ),
         other => other.to_string(),
     }
@@ -175,6 +175,7 @@ mod tests {
     use clock::Timestamp;
     use wire::ids::TransactionId;
     use wire::keys::{DEFAULT_KEYSPACE, Key};
+    use wire::message::Rival;
 
     const ID: TransactionId = TransactionId {
         time: Timestamp::ZERO,
@@ -190,9 +191,13 @@ mod tests {
         assert!(failure.to_string().contains("the guard on a"), "{failure}");
         assert_eq!(Failure::from(Error::Ended).kind, Kind::Error);
         let key = Key::new(DEFAULT_KEYSPACE, b"a");
-        let reason = AbortReason::Changed { key };
+        let rival = Rival::Version {
+            at: Timestamp::from_micros(7_000_000),
+        };
+        let reason = AbortReason::Changed { key, rival };
         let failure = Failure::from(Error::Aborted { id: ID, reason }).to_string();
         assert!(failure.contains("begin again"), "{failure}");
+        assert!(failure.contains("committed at 7.000000+0"), "{failure}");
         assert!(!failure.contains("transact`"), "{failure}");
     }
 

@@ -18,7 +18,7 @@ use wire::ids::{KeyspaceId, TransactionId};
 use wire::keys::{Key, KeyRange};
 use wire::message::{
     AbortReason, Committed, Guard, MapAnswer, MemberAddress, NodeStatus, Operation, OperationKind,
-    OutcomeAnswer, RequestError, Row, TransactionName, VersionedValue,
+    OutcomeAnswer, RequestError, Rival, Row, TransactionName, VersionedValue,
 };
 
 /// How long an answer may take before it is said that it does.
@@ -455,21 +455,24 @@ fn aborted_json(id: TransactionId, reason: &AbortReason) -> Object {
     match reason {
         AbortReason::Guard { found, .. } => object.version(found.as_ref()),
         AbortReason::Contention { rival, .. } => object.with("rival", rival.to_string()),
+        AbortReason::Changed { rival, .. } => match rival {
+            Rival::Version { at } => object.with("changed_at", at.to_string()),
+            Rival::Transaction { id, at } => object
+                .with("changed_at", at.to_string())
+                .with("rival", id.to_string()),
+        },
         _ => object,
     }
 }
 
 /// Asking under another anchor or expiry than the transaction's own is a slip of the arguments.
 fn other_identity(error: Error) -> Failure {
-    let name = format!("{:?}", AbortReason::OtherIdentity);
     match &error {
         Error::Aborted {
             reason: AbortReason::OtherIdentity,
             ..
         } => Failure::usage(OTHER_IDENTITY),
-        Error::Request(RequestError::Invalid { why }) if why.contains(&name) => {
-            Failure::usage(OTHER_IDENTITY)
-        }
+        Error::Request(RequestError::OtherIdentity { .. }) => Failure::usage(OTHER_IDENTITY),
         _ => error.into(),
     }
 }
@@ -478,11 +481,12 @@ fn abort_parts(reason: &AbortReason) -> (&'static str, Option<&Key>) {
     match reason {
         AbortReason::Guard { key, .. } => ("guard", Some(key)),
         AbortReason::Operation { key, .. } => ("operation", Some(key)),
-        AbortReason::Changed { key } => ("changed", Some(key)),
+        AbortReason::Changed { key, .. } => ("changed", Some(key)),
         AbortReason::Contention { key, .. } => ("contention", Some(key)),
         AbortReason::Expired => ("expired", None),
         AbortReason::Closed => ("closed", None),
         AbortReason::OtherIdentity => ("other_identity", None),
+        AbortReason::BelowHorizon { .. } => ("below_horizon", None),
     }
 }
 

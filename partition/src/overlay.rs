@@ -119,6 +119,14 @@ impl Overlay {
             .max_by_key(|(index, _)| *index)
     }
 
+    /// Whose writes an entry holds, and when they are.
+    pub(crate) fn writer(&self, index: LogIndex) -> Option<(TransactionId, Timestamp)> {
+        match self.effects.get(&index)? {
+            Effect::Commit { name, at, .. } => Some((name.id, *at)),
+            _ => None,
+        }
+    }
+
     /// Locks of prepares under way.
     pub(crate) fn locks(&self) -> &LockTable {
         &self.locks

@@ -121,20 +121,21 @@ impl RecentWrites {
         })
     }
 
-    /// The first key of a range with a version here in `(above, up_to]`.
+    /// The first key of a range with a version here in `(above, up_to]`, and the newest of those.
     pub(crate) fn changed(
         &self,
         range: &KeyRange,
         above: Timestamp,
         up_to: Timestamp,
-    ) -> Option<&Key> {
+    ) -> Option<(&Key, Timestamp)> {
         if above >= up_to {
             return None;
         }
         let bounds = (Bound::Excluded(above), Bound::Included(up_to));
-        in_range(&self.by_key, range)
-            .find(|(_, versions)| versions.range(bounds).next().is_some())
-            .map(|(key, _)| key)
+        in_range(&self.by_key, range).find_map(|(key, versions)| {
+            let (timestamp, _) = versions.range(bounds).next_back()?;
+            Some((key, *timestamp))
+        })
     }
 
     /// Evicts the oldest versions while there are too many bytes, of what the store holds up to the
@@ -193,8 +194,8 @@ mod tests {
     fn a_change_is_found_above_and_up_to() {
         let writes = writes(usize::MAX);
         let changed = |above, up_to| writes.changed(&range("a", "z"), ts(above), ts(up_to));
-        assert_eq!(changed(10, 11), Some(&key("a")));
-        assert_eq!(changed(11, 12), Some(&key("b")));
+        assert_eq!(changed(10, 11), Some((&key("a"), ts(11))));
+        assert_eq!(changed(11, 12), Some((&key("b"), ts(12))));
         assert_eq!(changed(13, 20), None);
         assert_eq!(changed(20, 13), None);
         assert_eq!(writes.at(&key("a"), ts(12)).unwrap().timestamp, ts(11));
@@ -208,7 +209,7 @@ mod tests {
         assert!(writes.completes(LogIndex(6)) && !writes.completes(LogIndex(5)));
         assert_eq!(
             writes.changed(&range("a", "z"), ts(11), ts(20)),
-            Some(&key("a"))
+            Some((&key("a"), ts(13)))
         );
         writes.evict(LogIndex(8));
         assert_eq!((writes.horizon(), writes.bytes), (ts(13), 0));

@@ -78,10 +78,10 @@ impl Job {
     ) -> Flow {
         match self {
             Job::Read(job) => job.on_reply(turn, number, partition, reply),
-            Job::Lock(job) => job.on_reply(turn, partition, reply),
+            Job::Lock(job) => job.on_reply(turn, number, partition, reply),
             Job::Rollback(job) => job.on_reply(turn, number, partition, reply),
             Job::Refresh(job) => job.on_reply(turn, number, partition, reply),
-            Job::Outcome(job) => job.on_reply(turn, partition, reply),
+            Job::Outcome(job) => job.on_reply(turn, number, partition, reply),
             Job::Commit(job) => job.on_reply(turn, number, partition, reply),
             Job::Recovery(job) => job.on_reply(turn, number, reply),
             Job::Resolution(job) => job.on_reply(turn, number, reply),

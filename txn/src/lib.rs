@@ -19,6 +19,7 @@
 //! | `recovery` | abandoned transactions | R8 |
 //! | `outcome` | what became of a commit | R10 |
 //! | `hot_keys` | which keys to queue for at once | R11 |
+//! | `patient_asks` | asking again, and giving up: for everything below | |
 //! | `locking` | locks before the commit | R3, R11 |
 //! | `snapshot_read` | reads over partitions | R1, R2 |
 //! | `limits` | sizes, sense, maxima | |
@@ -34,6 +35,7 @@ mod job;
 mod locking;
 mod one_partition;
 mod outcome;
+mod patient_asks;
 mod plan;
 mod recovery;
 mod refresh;

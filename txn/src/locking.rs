@@ -12,9 +12,9 @@
 use crate::ClientTag;
 use crate::coordinator::{Coordinator, Failure, Phase};
 use crate::hot_keys::LONG_WAIT;
+use crate::patient_asks::PatientAsks;
 use crate::plan;
 use crate::request_waiting_list::{Flow, Turn};
-use crate::snapshot_read::{Refused, refused};
 use clock::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -75,9 +75,7 @@ pub(crate) fn give_back(turn: &mut Turn, id: TransactionId, keys: &BTreeSet<Key>
 pub(crate) struct GetForUpdate {
     pub(crate) client: ClientTag,
     lock: Lock,
-    number: Option<RequestNumber>,
-    tries: u32,
-    until: Duration,
+    asks: PatientAsks<()>,
 }
 
 impl GetForUpdate {
@@ -85,9 +83,7 @@ impl GetForUpdate {
         let mut job = GetForUpdate {
             client,
             lock,
-            number: None,
-            tries: 0,
-            until: turn.request_deadline(),
+            asks: PatientAsks::new(turn.request_deadline()),
         };
         job.send(turn);
         (job, Flow::Waits)
@@ -96,16 +92,17 @@ impl GetForUpdate {
     fn send(&mut self, turn: &mut Turn) {
         let partition = turn.map().locate(&self.lock.key).partition;
         let body = PartitionRequest::Lock(self.lock.clone());
-        self.number = Some(turn.ask(partition, body, self.until));
+        self.asks.ask(turn, partition, body, ());
     }
 
     pub(crate) fn on_reply(
         &mut self,
         turn: &mut Turn,
+        number: RequestNumber,
         partition: PartitionId,
         reply: PartitionReply,
     ) -> Flow {
-        self.number = None;
+        self.asks.take(number);
         match reply {
             PartitionReply::Locked(locked) => {
                 let depends_on = locked.newest;
@@ -114,14 +111,10 @@ impl GetForUpdate {
                 turn.answer(self.client, Ok(answer), depends_on);
                 Flow::Over
             }
-            PartitionReply::Error(error) => match refused(turn, partition, error, self.until) {
-                Refused::Tell(why) => self.fail(turn, why),
-                Refused::TryAgain => {
-                    self.tries += 1;
-                    turn.back_off(self.tries);
-                    Flow::Waits
-                }
-            },
+            PartitionReply::Error(error) => {
+                let refused = self.asks.refused(turn, partition, error, ());
+                refused.unwrap_or_else(|why| self.fail(turn, why))
+            }
             other => unreachable!("a leader answered a lock with {other:?}"),
         }
     }
@@ -147,9 +140,7 @@ impl GetForUpdate {
     }
 
     pub(crate) fn abandon(&mut self, turn: &mut Turn) {
-        if let Some(number) = self.number.take() {
-            turn.cancel(number);
-        }
+        self.asks.cancel(turn);
     }
 }
 
@@ -158,10 +149,7 @@ impl GetForUpdate {
 pub(crate) struct Rollback {
     pub(crate) client: ClientTag,
     id: TransactionId,
-    outstanding: BTreeMap<RequestNumber, Vec<Key>>,
-    again: BTreeSet<Key>,
-    tries: u32,
-    until: Duration,
+    asks: PatientAsks<Vec<Key>>,
 }
 
 impl Rollback {
@@ -174,10 +162,7 @@ impl Rollback {
         let mut job = Rollback {
             client,
             id,
-            outstanding: BTreeMap::new(),
-            again: BTreeSet::new(),
-            tries: 0,
-            until: turn.request_deadline(),
+            asks: PatientAsks::new(turn.request_deadline()),
         };
         job.send(turn, &keys);
         let flow = job.maybe_finish(turn);
@@ -190,13 +175,12 @@ impl Rollback {
                 id: self.id,
                 keys: keys.clone(),
             };
-            let number = turn.ask(partition, body, self.until);
-            self.outstanding.insert(number, keys);
+            self.asks.ask(turn, partition, body, keys);
         }
     }
 
     fn maybe_finish(&mut self, turn: &mut Turn) -> Flow {
-        if !self.outstanding.is_empty() || !self.again.is_empty() {
+        if !self.asks.is_done() {
             return Flow::Waits;
         }
         turn.answer(self.client, Ok(ClientAnswer::RolledBack), Timestamp::ZERO);
@@ -210,18 +194,13 @@ impl Rollback {
         partition: PartitionId,
         reply: PartitionReply,
     ) -> Flow {
-        let keys = self.outstanding.remove(&number).unwrap_or_default();
+        let keys = self.asks.take(number);
         match reply {
             PartitionReply::Unlocked => self.maybe_finish(turn),
-            PartitionReply::Error(error) => match refused(turn, partition, error, self.until) {
-                Refused::Tell(why) => self.fail(turn, why),
-                Refused::TryAgain => {
-                    self.again.extend(keys);
-                    self.tries += 1;
-                    turn.back_off(self.tries);
-                    Flow::Waits
-                }
-            },
+            PartitionReply::Error(error) => {
+                let refused = self.asks.refused(turn, partition, error, keys);
+                refused.unwrap_or_else(|why| self.fail(turn, why))
+            }
             other => unreachable!("a leader answered an unlock with {other:?}"),
         }
     }
@@ -237,15 +216,13 @@ impl Rollback {
     }
 
     pub(crate) fn on_timer(&mut self, turn: &mut Turn) -> Flow {
-        let again = std::mem::take(&mut self.again);
+        let again = self.asks.take_again().into_iter().flatten().collect();
         self.send(turn, &again);
         Flow::Waits
     }
 
     fn fail(&mut self, turn: &mut Turn, why: RequestError) -> Flow {
-        for number in std::mem::take(&mut self.outstanding).into_keys() {
-            turn.cancel(number);
-        }
+        self.asks.cancel(turn);
         turn.answer(self.client, Err(why), Timestamp::ZERO);
         Flow::Over
     }

@@ -20,7 +20,7 @@ pub(crate) fn reason_of(refusal: Refusal) -> AbortReason {
     match refusal {
         Refusal::Guard { key, found } => AbortReason::Guard { key, found },
         Refusal::Operation { key, why } => AbortReason::Operation { key, why },
-        Refusal::Changed { key } => AbortReason::Changed { key },
+        Refusal::Changed { key, rival } => AbortReason::Changed { key, rival },
         Refusal::Contention { key, rival } => AbortReason::Contention { key, rival },
         Refusal::Expired => AbortReason::Expired,
         // A stale attempt is followed up at the record; that it is told at all means it was closed.
@@ -112,7 +112,7 @@ impl Coordinator {
     fn on_one_partition_error(&mut self, turn: &mut Turn, error: PartitionError) -> Flow {
         match error {
             PartitionError::BelowHorizon { timestamp, horizon } => {
-                self.finish_below_horizon(turn, RequestError::BelowHorizon { timestamp, horizon })
+                self.finish_below_horizon(turn, timestamp, horizon)
             }
             PartitionError::LockWait { key, rival } => {
                 self.commit.resent = true;
@@ -127,11 +127,17 @@ impl Coordinator {
     }
 
     /// The snapshot is too old to be checked against: nothing was done, unless it was sent before.
-    pub(crate) fn finish_below_horizon(&mut self, turn: &mut Turn, why: RequestError) -> Flow {
+    pub(crate) fn finish_below_horizon(
+        &mut self,
+        turn: &mut Turn,
+        timestamp: Timestamp,
+        horizon: Timestamp,
+    ) -> Flow {
         if self.has_prepared || self.commit.resent {
-            let key = self.commit.name.anchor.clone();
-            return self.fail(turn, Failure::new(AbortReason::Changed { key }));
+            let reason = AbortReason::BelowHorizon { timestamp, horizon };
+            return self.fail(turn, Failure::new(reason));
         }
+        let why = RequestError::BelowHorizon { timestamp, horizon };
         self.finish(turn, Err(why), Timestamp::ZERO)
     }
 

@@ -2,14 +2,14 @@
 //! `expires`. An attempt that may still be alive is recovered first, so there is no ambiguous answer.
 
 use crate::ClientTag;
+use crate::patient_asks::PatientAsks;
 use crate::request_waiting_list::{Flow, Order, RecoveryEnd, Turn};
-use crate::snapshot_read::{Refused, refused};
 use clock::Timestamp;
 use std::time::Duration;
 use wire::ids::PartitionId;
 use wire::message::{
-    ClientAnswer, ClientReply, OutcomeAnswer, PartitionReply, PartitionRequest, RequestError,
-    RequestNumber, TransactionName,
+    ClientAnswer, ClientReply, OutcomeAnswer, PartitionReply, PartitionRequest, Refusal,
+    RequestError, RequestNumber, TransactionName,
 };
 
 /// A question for an outcome.
@@ -17,9 +17,7 @@ use wire::message::{
 pub(crate) struct AskOutcome {
     pub(crate) client: ClientTag,
     name: TransactionName,
-    number: Option<RequestNumber>,
-    tries: u32,
-    until: Duration,
+    asks: PatientAsks<()>,
 }
 
 impl AskOutcome {
@@ -31,9 +29,7 @@ impl AskOutcome {
         let mut job = AskOutcome {
             client,
             name,
-            number: None,
-            tries: 0,
-            until: turn.monotonic() + turn.list.config.timing.recovery_max,
+            asks: PatientAsks::new(turn.monotonic() + turn.list.config.timing.recovery_max),
         };
         let flow = job.send(turn);
         (job, flow)
@@ -42,18 +38,19 @@ impl AskOutcome {
     fn send(&mut self, turn: &mut Turn) -> Flow {
         let name = self.name.clone();
         let partition = turn.map().locate(&name.anchor).partition;
-        let deadline = turn.request_deadline().min(self.until);
-        self.number = Some(turn.ask(partition, PartitionRequest::Outcome { name }, deadline));
+        let body = PartitionRequest::Outcome { name };
+        self.asks.ask(turn, partition, body, ());
         Flow::Waits
     }
 
     pub(crate) fn on_reply(
         &mut self,
         turn: &mut Turn,
+        number: RequestNumber,
         partition: PartitionId,
         reply: PartitionReply,
     ) -> Flow {
-        self.number = None;
+        self.asks.take(number);
         match reply {
             PartitionReply::Outcome(OutcomeAnswer::Staging { attempt, .. }) => {
                 turn.order(Order::Recover {
@@ -70,14 +67,21 @@ impl AskOutcome {
                 };
                 self.tell(turn, Ok(ClientAnswer::Outcome(answer)), depends_on)
             }
-            PartitionReply::Refused { refusal, .. } => {
-                let why = format!("the outcome cannot be asked for: {refusal:?}");
-                self.tell(turn, Err(RequestError::Invalid { why }), Timestamp::ZERO)
+            PartitionReply::Refused {
+                refusal: Refusal::OtherIdentity,
+                ..
+            } => {
+                let id = self.name.id;
+                self.tell(
+                    turn,
+                    Err(RequestError::OtherIdentity { id }),
+                    Timestamp::ZERO,
+                )
             }
-            PartitionReply::Error(error) => match refused(turn, partition, error, self.until) {
-                Refused::Tell(why) => self.tell(turn, Err(why), Timestamp::ZERO),
-                Refused::TryAgain => self.try_again(turn),
-            },
+            PartitionReply::Error(error) => {
+                let refused = self.asks.refused(turn, partition, error, ());
+                refused.unwrap_or_else(|why| self.tell(turn, Err(why), Timestamp::ZERO))
+            }
             other => unreachable!("a leader answered a question for an outcome with {other:?}"),
         }
     }
@@ -94,21 +98,16 @@ impl AskOutcome {
 
     pub(crate) fn on_recovered(&mut self, turn: &mut Turn, end: RecoveryEnd) -> Flow {
         match end {
-            RecoveryEnd::GaveUp { partition, waited } if turn.monotonic() >= self.until => {
+            RecoveryEnd::GaveUp { partition, waited } if turn.monotonic() >= self.asks.until() => {
                 self.on_unreachable(turn, partition, waited)
             }
-            RecoveryEnd::GaveUp { .. } => self.try_again(turn),
+            RecoveryEnd::GaveUp { .. } => self.asks.later(turn, ()),
             RecoveryEnd::Decided(_) => self.send(turn),
         }
     }
 
-    fn try_again(&mut self, turn: &mut Turn) -> Flow {
-        self.tries += 1;
-        turn.back_off(self.tries);
-        Flow::Waits
-    }
-
     pub(crate) fn on_timer(&mut self, turn: &mut Turn) -> Flow {
+        self.asks.take_again();
         self.send(turn)
     }
 
@@ -118,8 +117,6 @@ impl AskOutcome {
     }
 
     pub(crate) fn abandon(&mut self, turn: &mut Turn) {
-        if let Some(number) = self.number.take() {
-            turn.cancel(number);
-        }
+        self.asks.cancel(turn);
     }
 }

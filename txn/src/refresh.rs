@@ -4,17 +4,17 @@
 //! snapshot of its open transaction up. Each asks all partitions that were read at once.
 
 use crate::coordinator::{Coordinator, Failure, Intent, Phase};
+use crate::patient_asks::PatientAsks;
 use crate::request_waiting_list::{Flow, Turn};
-use crate::snapshot_read::{Refused, refused};
 use crate::{ClientTag, plan};
 use clock::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use wire::ids::{PartitionId, TransactionId};
-use wire::keys::{Key, KeyRange};
+use wire::keys::KeyRange;
 use wire::message::{
-    AbortReason, ClientAnswer, PartitionError, PartitionReply, PartitionRequest, RecordChange,
-    Refresh, RequestError, RequestNumber,
+    AbortReason, Change, ClientAnswer, PartitionError, PartitionReply, PartitionRequest,
+    RecordChange, Refresh, RequestError, RequestNumber,
 };
 
 /// A coordinator's refresh that is under way.
@@ -60,10 +60,11 @@ impl Coordinator {
         refreshing.outstanding.remove(&number);
         match reply {
             PartitionReply::Refreshed { changed: None } => self.on_unchanged(turn),
-            PartitionReply::Refreshed { changed: Some(key) } => self.on_changed(turn, key),
-            PartitionReply::Error(PartitionError::BelowHorizon { .. }) => {
-                let key = self.commit.name.anchor.clone();
-                self.on_changed(turn, key)
+            PartitionReply::Refreshed {
+                changed: Some(Change { key, rival }),
+            } => self.on_changed(turn, AbortReason::Changed { key, rival }),
+            PartitionReply::Error(PartitionError::BelowHorizon { timestamp, horizon }) => {
+                self.on_changed(turn, AbortReason::BelowHorizon { timestamp, horizon })
             }
             PartitionReply::Error(_) => {
                 self.cancel_refresh(turn);
@@ -90,12 +91,12 @@ impl Coordinator {
         self.committed(turn, to)
     }
 
-    fn on_changed(&mut self, turn: &mut Turn, key: Key) -> Flow {
+    fn on_changed(&mut self, turn: &mut Turn, reason: AbortReason) -> Flow {
         let Phase::Refreshing(refreshing) = &self.phase else {
             return Flow::Waits;
         };
         self.failure = Some(Failure {
-            reason: AbortReason::Changed { key },
+            reason,
             depends_on: refreshing.to,
         });
         self.cancel_refresh(turn);
@@ -146,10 +147,7 @@ pub(crate) struct ClientRefresh {
     id: TransactionId,
     from: Timestamp,
     to: Timestamp,
-    outstanding: BTreeMap<RequestNumber, Vec<KeyRange>>,
-    again: Vec<KeyRange>,
-    tries: u32,
-    until: Duration,
+    asks: PatientAsks<Vec<KeyRange>>,
 }
 
 impl ClientRefresh {
@@ -166,10 +164,7 @@ impl ClientRefresh {
             id,
             from,
             to,
-            outstanding: BTreeMap::new(),
-            again: Vec::new(),
-            tries: 0,
-            until: turn.request_deadline(),
+            asks: PatientAsks::new(turn.request_deadline()),
         };
         job.send(turn, reads);
         let flow = job.maybe_finish(turn);
@@ -184,13 +179,12 @@ impl ClientRefresh {
                 to: self.to,
                 reads: reads.clone(),
             });
-            let number = turn.ask(partition, body, self.until);
-            self.outstanding.insert(number, reads);
+            self.asks.ask(turn, partition, body, reads);
         }
     }
 
     fn maybe_finish(&mut self, turn: &mut Turn) -> Flow {
-        if !self.outstanding.is_empty() || !self.again.is_empty() {
+        if !self.asks.is_done() {
             return Flow::Waits;
         }
         self.tell(turn, Ok(None))
@@ -203,19 +197,14 @@ impl ClientRefresh {
         partition: PartitionId,
         reply: PartitionReply,
     ) -> Flow {
-        let reads = self.outstanding.remove(&number).unwrap_or_default();
+        let reads = self.asks.take(number);
         match reply {
             PartitionReply::Refreshed { changed: None } => self.maybe_finish(turn),
             PartitionReply::Refreshed { changed } => self.tell(turn, Ok(changed)),
-            PartitionReply::Error(error) => match refused(turn, partition, error, self.until) {
-                Refused::Tell(why) => self.tell(turn, Err(why)),
-                Refused::TryAgain => {
-                    self.again.extend(reads);
-                    self.tries += 1;
-                    turn.back_off(self.tries);
-                    Flow::Waits
-                }
-            },
+            PartitionReply::Error(error) => {
+                let refused = self.asks.refused(turn, partition, error, reads);
+                refused.unwrap_or_else(|why| self.tell(turn, Err(why)))
+            }
             other => unreachable!("a leader answered a refresh with {other:?}"),
         }
     }
@@ -231,12 +220,12 @@ impl ClientRefresh {
     }
 
     pub(crate) fn on_timer(&mut self, turn: &mut Turn) -> Flow {
-        let again = std::mem::take(&mut self.again);
+        let again = self.asks.take_again().concat();
         self.send(turn, again);
         Flow::Waits
     }
 
-    fn tell(&mut self, turn: &mut Turn, result: Result<Option<Key>, RequestError>) -> Flow {
+    fn tell(&mut self, turn: &mut Turn, result: Result<Option<Change>, RequestError>) -> Flow {
         self.abandon(turn);
         // "Nothing changed" rests on versions at or below `from`, which were waited for then.
         let depends_on = match &result {
@@ -249,8 +238,6 @@ impl ClientRefresh {
     }
 
     pub(crate) fn abandon(&mut self, turn: &mut Turn) {
-        for number in std::mem::take(&mut self.outstanding).into_keys() {
-            turn.cancel(number);
-        }
+        self.asks.cancel(turn);
     }
 }

@@ -10,7 +10,8 @@
 //! - what a scan did not look at is told, exactly, as its rest.
 
 use crate::ClientTag;
-use crate::limits::{RETRY_MS, SCAN_BYTES_MAX};
+use crate::limits::SCAN_BYTES_MAX;
+use crate::patient_asks::PatientAsks;
 use crate::request_waiting_list::{Flow, Turn};
 use clock::Timestamp;
 use std::collections::BTreeMap;
@@ -18,44 +19,9 @@ use std::time::Duration;
 use wire::ids::{PartitionId, TransactionId};
 use wire::keys::{Key, KeyRange, RangeMap};
 use wire::message::{
-    ClientAnswer, PartitionError, PartitionReply, PartitionRequest, Read, ReadRequest, ReadResult,
-    RequestError, RequestNumber, Row, VersionedValue,
+    ClientAnswer, PartitionReply, PartitionRequest, Read, ReadRequest, ReadResult, RequestError,
+    RequestNumber, Row, VersionedValue,
 };
-
-/// What is made of a leader's refusal to serve.
-pub(crate) enum Refused {
-    /// The client is told.
-    Tell(RequestError),
-    /// The map moved, or a leader changed: again, by the map as it then is.
-    TryAgain,
-}
-
-/// Sorts a leader's refusal of a request that leaves nothing behind.
-pub(crate) fn refused(
-    turn: &Turn,
-    partition: PartitionId,
-    error: PartitionError,
-    until: Duration,
-) -> Refused {
-    Refused::Tell(match error {
-        PartitionError::TooFarAhead { timestamp, latest } => {
-            RequestError::TooFarAhead { timestamp, latest }
-        }
-        PartitionError::BelowHorizon { timestamp, horizon } => {
-            RequestError::BelowHorizon { timestamp, horizon }
-        }
-        PartitionError::LockWait { key, rival } => RequestError::LockWait { key, rival },
-        PartitionError::Overloaded { .. } => RequestError::Overloaded { retry_ms: RETRY_MS },
-        PartitionError::NotLeader { .. }
-        | PartitionError::LeadershipLost { .. }
-        | PartitionError::WrongRange { .. } => {
-            if turn.monotonic() < until {
-                return Refused::TryAgain;
-            }
-            turn.unavailable(partition, turn.list.config.timing.request_max)
-        }
-    })
-}
 
 /// One request and what of it is known.
 #[derive(Debug)]
@@ -150,10 +116,7 @@ pub(crate) struct SnapshotRead {
     reader: Option<TransactionId>,
     at: Timestamp,
     progress: Vec<Progress>,
-    outstanding: BTreeMap<RequestNumber, Vec<usize>>,
-    again: Vec<usize>,
-    tries: u32,
-    until: Duration,
+    asks: PatientAsks<Vec<usize>>,
     depends_on: Timestamp,
 }
 
@@ -180,10 +143,7 @@ impl SnapshotRead {
             reader,
             at,
             progress: progress.collect(),
-            outstanding: BTreeMap::new(),
-            again: Vec::new(),
-            tries: 0,
-            until: turn.request_deadline(),
+            asks: PatientAsks::new(turn.request_deadline()),
             depends_on: Timestamp::ZERO,
         };
         job.send(turn, all);
@@ -215,8 +175,7 @@ impl SnapshotRead {
                 timestamp: self.at,
                 requests,
             });
-            let number = turn.ask(partition, body, self.until);
-            self.outstanding.insert(number, places);
+            self.asks.ask(turn, partition, body, places);
         }
     }
 
@@ -227,7 +186,7 @@ impl SnapshotRead {
         partition: PartitionId,
         reply: PartitionReply,
     ) -> Flow {
-        let places = self.outstanding.remove(&number).unwrap_or_default();
+        let places = self.asks.take(number);
         match reply {
             PartitionReply::Read(answer) => {
                 self.depends_on = self.depends_on.max(answer.depends_on);
@@ -235,15 +194,10 @@ impl SnapshotRead {
                 self.send(turn, places);
                 self.maybe_finish(turn)
             }
-            PartitionReply::Error(error) => match refused(turn, partition, error, self.until) {
-                Refused::Tell(why) => self.fail(turn, why),
-                Refused::TryAgain => {
-                    self.again.extend(places);
-                    self.tries += 1;
-                    turn.back_off(self.tries);
-                    Flow::Waits
-                }
-            },
+            PartitionReply::Error(error) => {
+                let refused = self.asks.refused(turn, partition, error, places);
+                refused.unwrap_or_else(|why| self.fail(turn, why))
+            }
             other => unreachable!("a leader answered a read with {other:?}"),
         }
     }
@@ -264,7 +218,7 @@ impl SnapshotRead {
     }
 
     fn maybe_finish(&mut self, turn: &mut Turn) -> Flow {
-        if !self.outstanding.is_empty() || !self.again.is_empty() {
+        if !self.asks.is_done() {
             return Flow::Waits;
         }
         let progress = std::mem::take(&mut self.progress);
@@ -294,7 +248,7 @@ impl SnapshotRead {
     }
 
     pub(crate) fn on_timer(&mut self, turn: &mut Turn) -> Flow {
-        let again = std::mem::take(&mut self.again);
+        let again = self.asks.take_again().concat();
         self.send(turn, again);
         Flow::Waits
     }
@@ -306,8 +260,6 @@ impl SnapshotRead {
     }
 
     pub(crate) fn abandon(&mut self, turn: &mut Turn) {
-        for number in std::mem::take(&mut self.outstanding).into_keys() {
-            turn.cancel(number);
-        }
+        self.asks.cancel(turn);
     }
 }

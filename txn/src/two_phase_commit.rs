@@ -29,8 +29,7 @@ use wire::ids::PartitionId;
 use wire::keys::Key;
 use wire::message::{
     AbortReason, PartitionError, PartitionReply, PartitionRequest, Prepare, Prepared, Read,
-    ReadAnswer, ReadRequest, ReadResult, RecordChange, RecordState, Refusal, RequestError,
-    RequestNumber,
+    ReadAnswer, ReadRequest, ReadResult, RecordChange, RecordState, Refusal, RequestNumber,
 };
 
 /// The participants' answers so far.
@@ -130,7 +129,7 @@ impl Coordinator {
         self.cancel_guards(turn);
         match error {
             PartitionError::BelowHorizon { timestamp, horizon } => {
-                self.finish_below_horizon(turn, RequestError::BelowHorizon { timestamp, horizon })
+                self.finish_below_horizon(turn, timestamp, horizon)
             }
             PartitionError::LockWait { key, rival } => {
                 self.failure = Some(Failure::new(AbortReason::Contention { key, rival }));
@@ -327,9 +326,9 @@ impl Coordinator {
     fn on_prepare_error(&mut self, turn: &mut Turn, error: PartitionError) -> Flow {
         self.cancel_prepares(turn);
         let intent = match error {
-            PartitionError::BelowHorizon { .. } => {
-                let key = self.commit.name.anchor.clone();
-                self.failure = Some(Failure::new(AbortReason::Changed { key }));
+            PartitionError::BelowHorizon { timestamp, horizon } => {
+                let reason = AbortReason::BelowHorizon { timestamp, horizon };
+                self.failure = Some(Failure::new(reason));
                 Intent::Close
             }
             PartitionError::LockWait { key, rival } => {

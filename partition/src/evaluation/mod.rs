@@ -280,14 +280,13 @@ impl Evaluator<'_> {
         range: &KeyRange,
         at: Timestamp,
         reader: Option<TransactionId>,
-    ) -> Option<(&Key, TransactionId)> {
+    ) -> Option<(&Key, &PreparedLock)> {
         #[cfg(feature = "mutants")]
         if self.is(crate::Mutant::ReadSkipsLock) {
             return None;
         }
         let committed = self.state.locks().first_at_or_below(range, at, reader);
-        let found = committed.or_else(|| self.overlay.locks().first_at_or_below(range, at, reader));
-        found.map(|(key, lock)| (key, lock.name.id))
+        committed.or_else(|| self.overlay.locks().first_at_or_below(range, at, reader))
     }
 
     /// Up to where others read a key.
@@ -348,19 +347,19 @@ impl Evaluator<'_> {
         horizon.max(recent.max(under_way).unwrap_or_default())
     }
 
-    /// A key of a range with a committed version in `(above, up_to]`; one above may be found too if
-    /// the store must tell. `None`: the store must be asked.
+    /// A key of a range with a committed version in `(above, up_to]`, and when; one above may be found
+    /// too if the store must tell. `None`: the store must be asked.
     fn changed(
         &mut self,
         range: &KeyRange,
         above: Timestamp,
         up_to: Timestamp,
-    ) -> Option<Option<Key>> {
+    ) -> Option<Option<(Key, Timestamp)>> {
         if above >= up_to {
             return Some(None);
         }
-        if let Some(key) = self.state.recent().changed(range, above, up_to) {
-            return Some(Some(key.clone()));
+        if let Some((key, at)) = self.state.recent().changed(range, above, up_to) {
+            return Some(Some((key.clone(), at)));
         }
         if above >= self.state.recent().horizon() {
             return Some(None);
@@ -371,7 +370,7 @@ impl Evaluator<'_> {
             above,
             up_to: Timestamp::MAX,
         })? {
-            StoreResult::Changed(key) => Some(key),
+            StoreResult::Changed(found) => Some(found),
             other => panic!("the store answers what changed, not {other:?}"),
         }
     }

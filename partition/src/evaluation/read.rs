@@ -75,7 +75,7 @@ impl Evaluator<'_> {
         reader: Option<TransactionId>,
     ) -> Evaluated<()> {
         if let Some((key, rival)) = self.lock_at_or_below(range, at, reader) {
-            return Err(lock_wait(key, rival));
+            return Err(lock_wait(key, rival.name.id));
         }
         #[cfg(feature = "mutants")]
         if self.is(crate::Mutant::ReadSkipsLock) {

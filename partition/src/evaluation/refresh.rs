@@ -4,8 +4,7 @@
 //! another's lock or entry under way at or below `to` counts as a change.
 
 use super::{Evaluated, Evaluator, Verdict};
-use wire::keys::Key;
-use wire::message::{PartitionReply, Refresh};
+use wire::message::{Change, PartitionReply, Refresh, Rival};
 
 impl Evaluator<'_> {
     pub(super) fn refresh(&mut self, refresh: &Refresh) -> Evaluated<Verdict> {
@@ -22,6 +21,10 @@ impl Evaluator<'_> {
         let mut first = None;
         for range in &refresh.reads {
             let changed = self.changed(range, refresh.from, refresh.to).flatten();
+            let changed = changed.map(|(key, at)| Change {
+                key,
+                rival: Rival::Version { at },
+            });
             first = first.or(changed);
         }
         if first.is_none() {
@@ -30,16 +33,24 @@ impl Evaluator<'_> {
         Ok(answer(first))
     }
 
-    fn first_in_the_way(&self, refresh: &Refresh) -> Option<Key> {
+    fn first_in_the_way(&self, refresh: &Refresh) -> Option<Change> {
         refresh.reads.iter().find_map(|range| {
             let locked = self.lock_at_or_below(range, refresh.to, Some(refresh.reader));
+            let locked = locked.map(|(key, lock)| (key, lock.name.id, lock.at));
             let written = self.overlay.last_write_in(range, refresh.from, refresh.to);
-            let key = locked.map(|(key, _)| key);
-            key.or(written.map(|(_, key)| key)).cloned()
+            let written = written.and_then(|(index, key)| {
+                let (id, at) = self.overlay.writer(index)?;
+                Some((key, id, at))
+            });
+            let (key, id, at) = locked.or(written)?;
+            Some(Change {
+                key: key.clone(),
+                rival: Rival::Transaction { id, at },
+            })
         })
     }
 }
 
-fn answer(changed: Option<Key>) -> Verdict {
+fn answer(changed: Option<Change>) -> Verdict {
     Verdict::Reply(PartitionReply::Refreshed { changed })
 }

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use clock::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use wire::keys::{Key, KeyRange};
-use wire::message::{Guard, Operation, Refusal, TransactionName};
+use wire::message::{Guard, Operation, Refusal, Rival, TransactionName};
 
 /// What is to be placed.
 pub(super) struct ToPlace<'a> {
@@ -127,7 +127,7 @@ impl Evaluator<'_> {
         let read = share.timestamp;
         for range in share.reads {
             if let Some((key, rival)) = self.lock_at_or_below(range, at, reader) {
-                return Err(lock_wait(key, rival));
+                return Err(lock_wait(key, rival.name.id));
             }
             if let Some((index, _)) = self.overlay.last_write_in(range, read, at) {
                 return Err(WaitFor::Entry(index).into());
@@ -153,12 +153,9 @@ impl Evaluator<'_> {
             let changed = self.changed(&point, read, Timestamp::MAX).flatten();
             first = first.or(changed);
         }
-        if let Some(key) = first {
-            // The store may have told of it without its timestamp, which is at most `at` or lies
-            // further ahead only if the refusal did not need it.
-            let known = self.state.recent().at(&key, Timestamp::MAX);
-            let newest = known.map_or(at, |version| version.timestamp);
-            return Ok(Err((Refusal::Changed { key }, newest)));
+        if let Some((key, changed_at)) = first {
+            let rival = Rival::Version { at: changed_at };
+            return Ok(Err((Refusal::Changed { key, rival }, changed_at)));
         }
         self.check_answered()?;
         Ok(Ok(()))

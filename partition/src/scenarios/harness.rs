@@ -19,7 +19,7 @@ use wire::message::{
     ChangeRecord, CheckPrepared, CommitOne, Condition, Decision, Entry, Guard, LogPosition,
     Operation, OperationKind, PartitionReply, PartitionRequest, Prepare, Prepared, Read,
     ReadAnswer, ReadRequest, ReadResult, RecordChange, RecordState, Refusal, ReplicationMessage,
-    RequestNumber, Resolve, VersionedValue,
+    RequestNumber, Resolve, Rival, VersionedValue,
 };
 
 pub(super) const ME: NodeId = NodeId(1);
@@ -464,4 +464,12 @@ pub(super) fn change(n: u64, expected: RecordState, change: RecordChange) -> Par
 
 pub(super) fn keys(users: &[&str]) -> Vec<Key> {
     users.iter().map(|user| key(user)).collect()
+}
+
+/// What was read there was changed by the version of this timestamp.
+pub(super) fn changed(user: &str, at: Timestamp) -> Refusal {
+    Refusal::Changed {
+        key: key(user),
+        rival: Rival::Version { at },
+    }
 }

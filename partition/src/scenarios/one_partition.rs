@@ -81,7 +81,7 @@ fn write_skew_is_prevented() {
             (one, committed(at(5).next(), vec![None])),
             (
                 two,
-                refused(Refusal::Changed { key: key("b") }, false, at(5).next())
+                refused(changed("b", at(5).next()), false, at(5).next())
             ),
         ]
     );
@@ -99,9 +99,9 @@ fn a_change_of_what_was_read_is_found_also_in_the_store() {
     world.take_said();
     let mut late = commit(2, at(4), vec![put("c", "y")]);
     late.reads = vec![point("b")];
-    let refusal = Refusal::Changed { key: key("b") };
+    let refusal = changed("b", at(5));
     let reply = ask_commit(&mut world, late);
-    assert_eq!(reply, refused(refusal, false, at(5).next()));
+    assert_eq!(reply, refused(refusal, false, at(5)));
 }
 
 #[test]

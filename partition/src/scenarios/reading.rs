@@ -3,8 +3,8 @@ use crate::fixtures::{attempt, id, key, range, ts};
 use clock::Timestamp;
 use wire::ids::Generation;
 use wire::message::{
-    Decision, Operation, OperationKind, PartitionError, PartitionReply, PartitionRequest, Read,
-    ReadRequest, ReadResult, Refresh, Row,
+    Change, Decision, Operation, OperationKind, PartitionError, PartitionReply, PartitionRequest,
+    Read, ReadRequest, ReadResult, Refresh, Rival, Row,
 };
 
 #[test]
@@ -257,12 +257,21 @@ fn a_refresh_finds_versions_locks_and_entries_under_way() {
             other => panic!("{other:?}"),
         }
     };
-    assert_eq!(changed(9, "b", 4, 5), Some(key("b")));
+    let by = |user: &str, rival| {
+        let key = key(user);
+        Some(Change { key, rival })
+    };
+    let under_way = |n, ms| Rival::Transaction {
+        id: id(n),
+        at: at(ms),
+    };
+    let version = Rival::Version { at: at(5) };
+    assert_eq!(changed(9, "b", 4, 5), by("b", version));
     assert_eq!(changed(9, "b", 5, 8), None);
-    assert_eq!(changed(9, "c", 4, 6), Some(key("c")));
+    assert_eq!(changed(9, "c", 4, 6), by("c", under_way(2, 6)));
     assert_eq!(changed(2, "c", 4, 6), None, "one's own lock is no change");
     assert_eq!(changed(9, "c", 4, 5), None);
-    assert_eq!(changed(9, "d", 4, 7), Some(key("d")));
+    assert_eq!(changed(9, "d", 4, 7), by("d", under_way(3, 7)));
     // The cache was raised: a later write lies above.
     world.settle();
     world.take_replies();

@@ -228,7 +228,7 @@ fn a_locked_read_that_has_changed_is_refused() {
     share.locked_reads = keys(&["d"]);
     assert_eq!(
         ask_prepare(&mut world, share.clone()),
-        refused(Refusal::Changed { key: key("d") }, false, at(5))
+        refused(changed("d", at(5)), false, at(5))
     );
     share.timestamp = at(5);
     assert_eq!(

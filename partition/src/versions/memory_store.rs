@@ -215,13 +215,12 @@ impl MemoryStore {
         range: &KeyRange,
         above: Timestamp,
         up_to: Timestamp,
-    ) -> Option<Key> {
+    ) -> Option<(Key, Timestamp)> {
         let mut keys = self.in_range(incarnation, range);
-        let (key, _) = keys.find(|(_, versions)| {
-            let newest = versions.range(..=up_to).next_back();
-            newest.is_some_and(|(timestamp, _)| *timestamp > above)
-        })?;
-        Some(key.clone())
+        keys.find_map(|(key, versions)| {
+            let (timestamp, _) = versions.range(..=up_to).next_back()?;
+            (*timestamp > above).then(|| (key.clone(), *timestamp))
+        })
     }
 
     fn in_range(

@@ -123,7 +123,7 @@ pub enum StoreResult {
         rest: Option<KeyRange>,
     },
     /// To `Changed`.
-    Changed(Option<Key>),
+    Changed(Option<(Key, Timestamp)>),
     /// To `Meta`.
     Meta(Option<Bytes>),
     /// To `MetaPrefix`.

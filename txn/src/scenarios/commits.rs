@@ -125,12 +125,12 @@ fn pushed_and_changed() {
     s.reply(
         3,
         PartitionReply::Refreshed {
-            changed: Some(key("q")),
+            changed: Some(change("q", 8)),
         },
     )
     .expect(["4 -> p2 record staging #1@n1.1 0 => closed"]);
     s.reply(4, record(RecordState::Closed, true)).expect([
-        "answer 1.1: aborted for good, q changed, depends on 40",
+        "answer 1.1: aborted for good, q changed by the transaction that committed at 1790000000.000008+0, depends on 40",
         "5 -> p2 resolve #1@n1.1 aborted",
         "6 -> p4 resolve #1@n1.1 aborted",
     ]);
@@ -184,7 +184,7 @@ fn a_guard_elsewhere_is_read_before_any_prepare() {
     s.reply(
         4,
         PartitionReply::Refreshed {
-            changed: Some(key("q")),
+            changed: Some(change("q", 8)),
         },
     )
     .expect(["5 -> p2 record staging #1@n1.1 0 => aborted #1@n1.1"]);

@@ -38,8 +38,8 @@ fn what_changed_under_a_clients_snapshot_is_the_clients_to_run_again() {
         ..commit(vec![put("a", "1")])
     };
     s.commit(1, own).lines_pass();
-    s.reply(1, refused(Refusal::Changed { key: key("a") }))
-        .expect(["answer 1.1: aborted if sent once, a changed, depends on 5"]);
+    s.reply(1, refused(changed("a", 4)))
+        .expect(["answer 1.1: aborted if sent once, a changed by the transaction that committed at 1790000000.000004+0, depends on 5"]);
     s.expect_idle();
 }
 

@@ -9,9 +9,9 @@ use std::time::Duration;
 use wire::ids::{Attempt, CoordinatorIncarnation, Generation, NodeId, PartitionId, TransactionId};
 use wire::keys::{DEFAULT_KEYSPACE, Descriptor, Key, KeyRange, RangeMap};
 use wire::message::{
-    ClientRequest, Commit, Condition, CoordinatorState, Guard, Operation, OperationKind,
+    Change, ClientRequest, Commit, Condition, CoordinatorState, Guard, Operation, OperationKind,
     OutcomeAnswer, PartitionReply, Prepared, RecordAnswer, RecordState, Refusal, RequestNumber,
-    Snapshot, TransactionName, VersionedValue,
+    Rival, Snapshot, TransactionName, VersionedValue,
 };
 
 /// The scenario counts requests from 1.
@@ -337,4 +337,16 @@ impl Scenario {
         assert_eq!(self.gateway.next_tick(), None, "no timer is set");
         self.expect([]);
     }
+}
+
+pub(super) fn change(user: &str, ms: u64) -> Change {
+    Change {
+        key: key(user),
+        rival: Rival::Version { at: at(ms) },
+    }
+}
+
+pub(super) fn changed(user: &str, ms: u64) -> Refusal {
+    let Change { key, rival } = change(user, ms);
+    Refusal::Changed { key, rival }
 }

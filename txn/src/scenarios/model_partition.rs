@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use wire::ids::{Attempt, TransactionId};
 use wire::keys::{Key, KeyRange};
 use wire::message::{
-    ChangeRecord, CheckPrepared, Checked, CommitOne, Decision, Guard, Operation, OperationKind,
-    OutcomeAnswer, PartitionError, PartitionReply, PartitionRequest, Prepare, Prepared, Read,
-    ReadAnswer, ReadRequest, ReadResult, RecordAnswer, RecordChange, RecordState, Refresh, Refusal,
-    Resolve, TransactionName, VersionedValue,
+    Change, ChangeRecord, CheckPrepared, Checked, CommitOne, Decision, Guard, Operation,
+    OperationKind, OutcomeAnswer, PartitionError, PartitionReply, PartitionRequest, Prepare,
+    Prepared, Read, ReadAnswer, ReadRequest, ReadResult, RecordAnswer, RecordChange, RecordState,
+    Refresh, Refusal, Resolve, Rival, TransactionName, VersionedValue,
 };
 
 #[derive(Clone, Debug)]
@@ -247,15 +247,19 @@ impl ModelPartition {
         })
     }
 
-    fn changed(&self, range: &KeyRange, above: Timestamp, up_to: Timestamp) -> Option<Key> {
+    fn changed(&self, range: &KeyRange, above: Timestamp, up_to: Timestamp) -> Option<Change> {
         let changed = |versions: &BTreeMap<Timestamp, i64>| {
-            versions
-                .range(above.next()..=up_to.max(above.next()))
-                .any(|(at, _)| *at <= up_to)
+            let newest = versions.range(..=up_to).next_back();
+            newest.map(|(at, _)| *at).filter(|at| *at > above)
         };
-        let mut keys = self.versions.iter();
-        let found = keys.find(|(key, versions)| range.contains(key) && changed(versions));
-        found.map(|(key, _)| key.clone())
+        let mut keys = self.versions.iter().filter(|(key, _)| range.contains(key));
+        keys.find_map(|(key, versions)| {
+            let at = changed(versions)?;
+            Some(Change {
+                key: key.clone(),
+                rival: Rival::Version { at },
+            })
+        })
     }
 
     fn place(&mut self, share: &ToPlace) -> Result<Share, Refusal> {
@@ -287,16 +291,16 @@ impl ModelPartition {
             if let Some(refusal) = self.lock_in(range, at, id) {
                 return Err(refusal);
             }
-            if let Some(key) = self.changed(range, share.r, at) {
-                return Err(Refusal::Changed { key });
+            if let Some(Change { key, rival }) = self.changed(range, share.r, at) {
+                return Err(Refusal::Changed { key, rival });
             }
             let point = range.as_point().expect("the workload reads points");
             self.raise_cache(point, at, Some(id));
         }
         for key in share.locked_reads {
             let point = KeyRange::point(key.clone());
-            if let Some(key) = self.changed(&point, share.r, Timestamp::MAX) {
-                return Err(Refusal::Changed { key });
+            if let Some(Change { key, rival }) = self.changed(&point, share.r, Timestamp::MAX) {
+                return Err(Refusal::Changed { key, rival });
             }
         }
         for guard in share.guards {
@@ -461,9 +465,16 @@ impl ModelPartition {
         for range in &refresh.reads {
             let point = range.as_point().expect("the workload reads points").clone();
             self.raise_cache(&point, refresh.to, Some(refresh.reader));
-            let locked = self
-                .lock_in(range, refresh.to, refresh.reader)
-                .map(|_| point);
+            let locked = match self.lock_in(range, refresh.to, refresh.reader) {
+                Some(Refusal::Contention { rival, .. }) => Some(Change {
+                    key: point,
+                    rival: Rival::Transaction {
+                        id: rival,
+                        at: refresh.to,
+                    },
+                }),
+                _ => None,
+            };
             let changed = self.changed(range, refresh.from, refresh.to);
             first = first.or(locked).or(changed);
         }

@@ -190,10 +190,10 @@ fn a_client_moves_its_snapshot_up_if_nothing_changed() {
         "3 -> p4 refresh [[t, x)] from 0 to 9",
     ]);
     s.reply(1, PartitionReply::Refreshed { changed: None });
-    let changed = Some(key("q"));
+    let changed = Some(change("q", 8));
     s.reply(2, PartitionReply::Refreshed { changed }).expect([
         "cancel 3",
-        "answer 1.1: Refreshed { changed: Some(q) }, depends on 9",
+        "answer 1.1: Refreshed { changed: Some(Change { key: q, rival: Version { at: 1790000000.000008+0 } }) }, depends on 9",
     ]);
 }
 

@@ -235,7 +235,7 @@ fn reply(reply: &ClientReply) -> String {
             };
             let reason = match &aborted.reason {
                 AbortReason::Guard { key, found } => format!("guard {key} found {}", value(found)),
-                AbortReason::Changed { key } => format!("{key} changed"),
+                AbortReason::Changed { key, rival } => format!("{key} changed by {rival}"),
                 AbortReason::Contention { key, rival } => {
                     format!("contention on {key} with {}", rival.random)
                 }

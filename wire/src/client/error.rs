@@ -146,13 +146,15 @@ impl Error {
 
     /// A copy of this error if it is a conflict.
     pub(super) fn conflict(&self) -> Option<Error> {
-        use AbortReason::{Changed, Closed, Contention, Expired};
+        use AbortReason::{BelowHorizon, Changed, Closed, Contention, Expired};
         match self {
             Error::Aborted { id, reason } => match reason {
-                Changed { .. } | Contention { .. } | Expired | Closed => Some(Error::Aborted {
-                    id: *id,
-                    reason: reason.clone(),
-                }),
+                Changed { .. } | Contention { .. } | BelowHorizon { .. } | Expired | Closed => {
+                    Some(Error::Aborted {
+                        id: *id,
+                        reason: reason.clone(),
+                    })
+                }
                 _ => None,
             },
             Error::Request(wait @ RequestError::LockWait { .. }) => {

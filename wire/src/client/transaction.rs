@@ -17,8 +17,8 @@ use super::{Client, Error, IntoKeyRange};
 use crate::ids::TransactionId;
 use crate::keys::{Key, KeyRange};
 use crate::message::{
-    AbortReason, ClientAnswer, ClientRequest, Commit, Committed, Locked, Operation, OperationKind,
-    ReadRequest, RequestError, Row, Snapshot, TransactionName, VersionedValue,
+    AbortReason, Change, ClientAnswer, ClientRequest, Commit, Committed, Locked, Operation,
+    OperationKind, ReadRequest, RequestError, Row, Snapshot, TransactionName, VersionedValue,
 };
 use bytes::Bytes;
 use clock::Timestamp;
@@ -393,8 +393,11 @@ impl Transaction {
         let answered = self.ask(&first, &request).await?;
         match &answered.answer {
             ClientAnswer::Refreshed { changed: None } => Ok(()),
-            ClientAnswer::Refreshed { changed: Some(key) } => {
-                let reason = AbortReason::Changed { key: key.clone() };
+            ClientAnswer::Refreshed {
+                changed: Some(Change { key, rival }),
+            } => {
+                let (key, rival) = (key.clone(), *rival);
+                let reason = AbortReason::Changed { key, rival };
                 let lost = Error::Aborted { id, reason };
                 self.conflict = lost.conflict();
                 Err(lost)

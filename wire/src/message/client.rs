@@ -1,8 +1,8 @@
 //! What a client asks of its gateway.
 
 use super::{
-    Guard, Locked, Operation, OutcomeAnswer, ReadRequest, ReadResult, TransactionName,
-    VersionedValue,
+    Change, Guard, Locked, Operation, OutcomeAnswer, ReadRequest, ReadResult, Rival,
+    TransactionName, VersionedValue,
 };
 use crate::ids::{ClusterId, LogIndex, NodeId, PartitionId, Term, TransactionId};
 use crate::keys::{Descriptor, Key, KeyRange};
@@ -141,11 +141,13 @@ pub enum AbortReason {
     },
     /// Something that it read was changed by another transaction: run it again.
     #[error(
-        "{key} was changed by another transaction since this one read it: run the transaction again (`transact` does so by itself)"
+        "{key} was changed by {rival} since this one read it: run the transaction again (`transact` does so by itself)"
     )]
     Changed {
         /// Where.
         key: Key,
+        /// By whom.
+        rival: Rival,
     },
     /// Others held locks for too long.
     #[error(
@@ -166,6 +168,16 @@ pub enum AbortReason {
     /// The id was used for another transaction.
     #[error("the transaction id was already used with another expiry or anchor: use a new id")]
     OtherIdentity,
+    /// What it read can no longer be compared: the versions since its snapshot are gone.
+    #[error(
+        "its snapshot {timestamp} is below the retention horizon {horizon}, so what it read cannot be checked: run the transaction again (`transact` does so by itself)"
+    )]
+    BelowHorizon {
+        /// The snapshot.
+        timestamp: Timestamp,
+        /// The oldest readable timestamp.
+        horizon: Timestamp,
+    },
 }
 
 /// Why a request was not served. Nothing was changed, unless the error says that it is not known.
@@ -264,6 +276,14 @@ pub enum RequestError {
         /// When.
         retry_ms: u32,
     },
+    /// The transaction that is asked about has this id, but another expiry or anchor.
+    #[error(
+        "transaction {id} has another expiry or anchor key: ask with both as they were when it was committed"
+    )]
+    OtherIdentity {
+        /// The id.
+        id: TransactionId,
+    },
     /// The node does not belong to a cluster yet.
     #[error("the node has not joined a cluster yet: {why}")]
     NotFounded {
@@ -291,8 +311,8 @@ pub enum ClientAnswer {
     },
     /// To `Refresh`: `None` if nothing changed.
     Refreshed {
-        /// A key on which something changed.
-        changed: Option<Key>,
+        /// Something that changed.
+        changed: Option<Change>,
     },
     /// To `Rollback`.
     RolledBack,

@@ -42,6 +42,6 @@ pub use peer::{
 pub use record::{ChangeRecord, Decision, OutcomeAnswer, RecordAnswer, RecordChange, RecordState};
 pub use replication::{Entry, LogPosition, ReplicationMessage};
 pub use transaction::{
-    Condition, Guard, Operation, OperationKind, ReadRequest, ReadResult, Row, TransactionName,
-    VersionedValue,
+    Change, Condition, Guard, Operation, OperationKind, ReadRequest, ReadResult, Rival, Row,
+    TransactionName, VersionedValue,
 };

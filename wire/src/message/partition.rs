@@ -1,8 +1,8 @@
 //! What gateways and recoverers ask of a partition's leader.
 
 use super::{
-    ChangeRecord, Decision, Guard, Operation, OutcomeAnswer, ReadRequest, ReadResult, RecordAnswer,
-    TransactionName, VersionedValue,
+    Change, ChangeRecord, Decision, Guard, Operation, OutcomeAnswer, ReadRequest, ReadResult,
+    RecordAnswer, Rival, TransactionName, VersionedValue,
 };
 use crate::ids::{Attempt, NodeId, PartitionId, Term, TransactionId};
 use crate::keys::{Descriptor, Key, KeyRange};
@@ -220,6 +220,8 @@ pub enum Refusal {
     Changed {
         /// Where.
         key: Key,
+        /// By whom.
+        rival: Rival,
     },
     /// Another transaction held a lock for too long.
     Contention {
@@ -278,8 +280,8 @@ pub enum PartitionReply {
     Prepared(Prepared),
     /// To `Refresh`: `None` if nothing changed.
     Refreshed {
-        /// A key on which something changed.
-        changed: Option<Key>,
+        /// Something that changed.
+        changed: Option<Change>,
     },
     /// To `ChangeRecord`.
     Record(RecordAnswer),

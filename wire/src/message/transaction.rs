@@ -36,6 +36,42 @@ pub struct Row {
     pub version: VersionedValue,
 }
 
+/// Who changed what another transaction had read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Rival {
+    /// Whoever wrote the committed version with this timestamp: versions do not carry their
+    /// transaction's id.
+    Version {
+        /// Its commit timestamp.
+        at: Timestamp,
+    },
+    /// A transaction whose write or lock is on its way to be committed.
+    Transaction {
+        /// Its id.
+        id: TransactionId,
+        /// It is committed at or above this, or not at all.
+        at: Timestamp,
+    },
+}
+
+impl std::fmt::Display for Rival {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Rival::Version { at } => write!(f, "the transaction that committed at {at}"),
+            Rival::Transaction { id, at } => write!(f, "transaction {id} (at {at} or above)"),
+        }
+    }
+}
+
+/// What was read and has changed since.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Change {
+    /// Where.
+    pub key: Key,
+    /// By whom.
+    pub rival: Rival,
+}
+
 /// One thing to read at a snapshot.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum ReadRequest {

@@ -1,15 +1,21 @@
 //! Commits whose answers are lost (pattern Idempotent Receiver; R10).
 
 use crate::support::{Gateways, Kind, Script, key};
+use clock::Timestamp;
 use std::time::Duration;
 use wire::client::Error;
 use wire::keys::Key;
 use wire::message::{
-    AbortReason, Aborted, ClientAnswer, ClientReply, Condition, RequestError, Snapshot,
+    AbortReason, Aborted, ClientAnswer, ClientReply, Condition, RequestError, Rival, Snapshot,
 };
 
 fn refused(durable: bool) -> ClientReply {
-    let reason = AbortReason::Changed { key: key("k") };
+    let reason = AbortReason::Changed {
+        key: key("k"),
+        rival: Rival::Version {
+            at: Timestamp::ZERO,
+        },
+    };
     Ok(ClientAnswer::Aborted(Aborted { reason, durable }))
 }
 

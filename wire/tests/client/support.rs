@@ -14,9 +14,9 @@ use wire::handshake::{HelloReply, Welcome};
 use wire::ids::{ClusterId, Generation, NodeId, PartitionId, TransactionId};
 use wire::keys::{DEFAULT_KEYSPACE, Descriptor, Key, KeyRange};
 use wire::message::{
-    ClientAnswer, ClientReply, ClientRequest, Commit, Committed, Condition, Locked, MapAnswer,
-    MemberAddress, OperationKind, OutcomeAnswer, ReadRequest, ReadResult, Row, Snapshot,
-    VersionedValue,
+    AbortReason, Change, ClientAnswer, ClientReply, ClientRequest, Commit, Committed, Condition,
+    Locked, MapAnswer, MemberAddress, OperationKind, OutcomeAnswer, ReadRequest, ReadResult, Rival,
+    Row, Snapshot, VersionedValue,
 };
 
 pub(crate) const CLUSTER: ClusterId = ClusterId(77);
@@ -202,7 +202,12 @@ impl World {
                     let newest = self.newest(key);
                     newest > from && newest <= to && reads.iter().any(|range| range.contains(key))
                 };
-                let changed = self.versions.keys().find(changed).cloned();
+                let changed = self.versions.keys().find(changed).map(|key| Change {
+                    key: key.clone(),
+                    rival: Rival::Version {
+                        at: self.newest(key),
+                    },
+                });
                 ClientAnswer::Refreshed { changed }
             }
             ClientRequest::Rollback { .. } => ClientAnswer::RolledBack,
@@ -248,7 +253,12 @@ impl World {
             let is_read = |key: &Key| commit.reads.iter().any(|range| range.contains(key));
             let changed = |key: &&Key| is_read(key) && self.newest(key) > read_at;
             if let Some(key) = self.versions.keys().find(changed) {
-                return aborted(wire::message::AbortReason::Changed { key: key.clone() });
+                return aborted(AbortReason::Changed {
+                    key: key.clone(),
+                    rival: Rival::Version {
+                        at: self.newest(key),
+                    },
+                });
             }
         }
         let (at, mut results) = (self.tick(), vec![]);

@@ -278,6 +278,7 @@ fn abort_reasons() -> Vec<AbortReason> {
         },
         AbortReason::Changed {
             key: key("changed"),
+            rival: Rival::Version { at: ts(1) },
         },
         AbortReason::Contention {
             key: key("hot"),
@@ -286,6 +287,10 @@ fn abort_reasons() -> Vec<AbortReason> {
         AbortReason::Expired,
         AbortReason::Closed,
         AbortReason::OtherIdentity,
+        AbortReason::BelowHorizon {
+            timestamp: ts(1),
+            horizon: ts(2),
+        },
     ]
 }
 
@@ -325,6 +330,7 @@ fn request_errors() -> Vec<RequestError> {
             waited_ms: 3,
         },
         RequestError::Overloaded { retry_ms: 4 },
+        RequestError::OtherIdentity { id: id(3) },
         RequestError::NotFounded { why: "why".into() },
     ]
 }
@@ -407,7 +413,10 @@ fn client_answers() -> Vec<ClientAnswer> {
         },
         ClientAnswer::Refreshed { changed: None },
         ClientAnswer::Refreshed {
-            changed: Some(key("changed")),
+            changed: Some(Change {
+                key: key("changed"),
+                rival: Rival::Version { at: ts(3) },
+            }),
         },
         ClientAnswer::RolledBack,
         ClientAnswer::Committed(committed()),
@@ -556,6 +565,10 @@ fn refusals() -> Vec<Refusal> {
         },
         Refusal::Changed {
             key: key("changed"),
+            rival: Rival::Transaction {
+                id: id(2),
+                at: ts(1),
+            },
         },
         Refusal::Contention {
             key: key("hot"),
@@ -594,7 +607,10 @@ fn partition_replies() -> Vec<PartitionReply> {
             results: vec![Some(bytes("result"))],
         }),
         PartitionReply::Refreshed {
-            changed: Some(key("changed")),
+            changed: Some(Change {
+                key: key("changed"),
+                rival: Rival::Version { at: ts(3) },
+            }),
         },
         PartitionReply::Record(RecordAnswer {
             state: RecordState::Closed,

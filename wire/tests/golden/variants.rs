@@ -35,9 +35,10 @@ variants! {
     Goodbye: BadFrame NumberNotRising Misplaced Replaced Founded;
     Snapshot: Fresh At;
     ClientRequest: Read Lock Refresh Rollback Commit Outcome Timestamp Map Status;
-    AbortReason: Guard Operation Changed Contention Expired Closed OtherIdentity;
+    AbortReason: Guard Operation Changed Contention Expired Closed OtherIdentity BelowHorizon;
+    Rival: Version Transaction;
     RequestError: KeyTooLong ValueTooLong TransactionTooLarge Invalid BelowHorizon TooFarAhead
-        ClockUnusable LockWait Unavailable Overloaded NotFounded;
+        ClockUnusable LockWait Unavailable Overloaded OtherIdentity NotFounded;
     ClientAnswer: Read Locked Refreshed RolledBack Committed Aborted Outcome Timestamp Map Status;
     ReplicaRole: Follower Candidate LeaderStarting Leader;
     FoundingMessage: Prepare Promise Accept Accepted Outbid Founded OtherList;

@@ -13,6 +13,7 @@ pub(super) fn is_worth_another_run(reason: &AbortReason) -> bool {
     match reason {
         AbortReason::Changed { .. }
         | AbortReason::Contention { .. }
+        | AbortReason::BelowHorizon { .. }
         | AbortReason::Expired
         | AbortReason::Closed => true,
         AbortReason::Guard { .. } | AbortReason::Operation { .. } | AbortReason::OtherIdentity => {

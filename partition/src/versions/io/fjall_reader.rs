@@ -137,14 +137,14 @@ impl View<'_> {
         range: &KeyRange,
         above: Timestamp,
         up_to: Timestamp,
-    ) -> Result<Option<Key>, StoreError> {
+    ) -> Result<Option<(Key, Timestamp)>, StoreError> {
         if range.is_empty() {
             return Ok(None);
         }
         let mut newest = Newest::new(self, range, up_to, false);
         while let Some(row) = newest.next()? {
             if row.timestamp > above {
-                return Ok(Some(row.key));
+                return Ok(Some((row.key, row.timestamp)));
             }
         }
         Ok(None)
