@@ -98,6 +98,20 @@ pub struct Frame {
 /// What is wrong with a frame. Costs the connection, nothing else.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
+    /// The bytes are those of another protocol.
+    #[error("the other side speaks {what}, not Horolog's protocol: is this the right port?")]
+    Foreign {
+        /// Which.
+        what: &'static str,
+    },
+    /// A frame took too long.
+    #[error("a frame of which {bytes} bytes had come was not complete within {within:?}")]
+    Slow {
+        /// How much of it had arrived.
+        bytes: usize,
+        /// How long was waited.
+        within: std::time::Duration,
+    },
     /// The body is longer than allowed here.
     #[error("a frame of {bytes} bytes, the most allowed here is {max}")]
     TooLong {
@@ -153,6 +167,41 @@ pub enum FrameError {
     /// The connection failed.
     #[error("the connection failed: {0}")]
     Connection(#[from] std::io::Error),
+}
+
+impl FrameError {
+    /// In one word, for counting.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            FrameError::Foreign { .. } => "foreign_protocol",
+            FrameError::Slow { .. } => "slow_writer",
+            FrameError::TooLong { .. } => "too_long",
+            FrameError::UnknownKind(_) => "unknown_kind",
+            FrameError::Version { .. } => "wrong_version",
+            FrameError::UnknownFlags(_) => "unknown_flags",
+            FrameError::Checksum { .. } => "wrong_checksum",
+            FrameError::Body { .. } => "malformed",
+            FrameError::Encode { .. } => "not_encodable",
+            FrameError::Truncated { .. } => "truncated",
+            FrameError::Connection(_) => "connection_failed",
+        }
+    }
+}
+
+/// The protocol whose first bytes these are, if it is a known one. None of them is the beginning of a
+/// frame that would be let through: read as a length they are all too long.
+fn foreign(first: &[u8]) -> Option<&'static str> {
+    const METHODS: [&[u8]; 7] = [
+        b"GET ", b"POST", b"PUT ", b"HEAD", b"DELE", b"OPTI", b"CONN",
+    ];
+    match first.get(..4)? {
+        b"HTTP" => Some("HTTP"),
+        b"PRI " => Some("HTTP/2"),
+        b"SSH-" => Some("SSH"),
+        method if METHODS.contains(&method) => Some("HTTP"),
+        [0x14..=0x17, 3, 0..=4, _] => Some("TLS"),
+        _ => None,
+    }
 }
 
 impl Frame {
@@ -275,8 +324,12 @@ impl FrameCodec {
 
     /// Checks what the header alone can tell; gives the whole frame's length.
     fn check_header(&self, mut header: &[u8]) -> Result<(usize, FrameKind), FrameError> {
+        let first = header;
         let bytes = header.get_u32_le() as usize;
         if bytes > self.bytes_max {
+            if let Some(what) = foreign(first) {
+                return Err(FrameError::Foreign { what });
+            }
             return Err(FrameError::TooLong {
                 bytes: bytes as u64,
                 max: self.bytes_max as u64,
@@ -304,7 +357,13 @@ impl Decoder for FrameCodec {
 
     fn decode(&mut self, source: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
         if source.len() < HEADER_BYTES {
-            return Ok(None);
+            // Another protocol's first words may be shorter than a header.
+            return match foreign(source) {
+                Some(what) if self.bytes_max == HANDSHAKE_BYTES_MAX => {
+                    Err(FrameError::Foreign { what })
+                }
+                _ => Ok(None),
+            };
         }
         let (total, kind) = self.check_header(&source[..HEADER_BYTES])?;
         if source.len() < total {
@@ -429,6 +488,31 @@ mod tests {
             "memory was reserved for what was only announced: {}",
             header.capacity()
         );
+    }
+
+    #[test]
+    fn other_protocols_are_named() {
+        for (bytes, expected) in [
+            (&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..], "HTTP"),
+            (b"HTTP/1.1 400 Bad Request\r\n", "HTTP"),
+            (b"PRI * HTTP/2.0\r\n\r\n", "HTTP/2"),
+            (b"SSH-2.0-x\r\n", "SSH"),
+            (
+                &[
+                    0x16, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+                ],
+                "TLS",
+            ),
+            (&[0x15, 3, 3, 0, 2, 2, 80], "TLS"),
+        ] {
+            let error = FrameCodec::before_handshake()
+                .decode(&mut BytesMut::from(bytes))
+                .unwrap_err();
+            assert!(
+                matches!(error, FrameError::Foreign { what } if what == expected),
+                "{error}"
+            );
+        }
     }
 
     #[test]

@@ -9,10 +9,14 @@
 //! - a client's request numbers grow on a connection; one that does not costs the connection;
 //! - at most [`CLIENT_REQUESTS_IN_FLIGHT_MAX`] requests of a connection are unanswered: beyond that its
 //!   socket is not read (pattern Request Pipeline, with a bound);
+//! - of the connections that have not shaken hands, the oldest makes room for the newest, so a flood of
+//!   silent ones keeps nobody out;
+//! - requests of a client that leaves its answers unread are not read, and after a while it is closed;
 //! - a full queue to the owner stops the reading of sockets, so memory is bounded from end to end;
 //! - messages of a stale connection of a node never enter the queue;
 //! - whatever a stranger sends costs at most its own connection.
 
+use super::limits::{ListenerCounts, ListenerLimits, PEER_CONNECTIONS_MAX, WAITING_BYTES_PAUSE};
 use super::outbox::{Outbox, SendError};
 use super::reader::FrameReader;
 use super::session_registry::{Session, SessionRegistry};
@@ -29,12 +33,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// The most connections of one node at a time.
-pub const CONNECTIONS_MAX: usize = 8192;
 /// The most unanswered requests of one client connection.
 pub const CLIENT_REQUESTS_IN_FLIGHT_MAX: usize = 1024;
-/// How long a connection may take to shake hands.
-pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the last words to a connection may take.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long accepting rests after it failed (too many open files, for example).
@@ -110,9 +110,13 @@ struct Table {
     sessions: SessionRegistry,
     last_connection: u64,
     standing: usize,
+    /// Those that have not shaken hands, the oldest first.
+    strangers: BTreeMap<u64, CancellationToken>,
+    ended: BTreeMap<&'static str, u64>,
 }
 
 struct Shared {
+    limits: ListenerLimits,
     identity: SharedIdentity,
     incoming: mpsc::Sender<Incoming>,
     table: Mutex<Table>,
@@ -150,6 +154,16 @@ impl Server {
     pub fn connections(&self) -> usize {
         self.shared.table().standing
     }
+
+    /// What was accepted and ended so far.
+    pub fn counts(&self) -> ListenerCounts {
+        let table = self.shared.table();
+        ListenerCounts {
+            connections: table.standing as u64,
+            accepted: table.last_connection,
+            ended: table.ended.clone(),
+        }
+    }
 }
 
 impl ClientConnection {
@@ -174,8 +188,19 @@ pub fn serve(
     identity: SharedIdentity,
     incoming: mpsc::Sender<Incoming>,
 ) -> Server {
+    serve_within(ListenerLimits::default(), listener, identity, incoming)
+}
+
+/// As [`serve`], with other limits.
+pub fn serve_within(
+    limits: ListenerLimits,
+    listener: TcpListener,
+    identity: SharedIdentity,
+    incoming: mpsc::Sender<Incoming>,
+) -> Server {
     let closed = CancellationToken::new();
     let shared = Arc::new(Shared {
+        limits,
         identity,
         incoming,
         table: Mutex::default(),
@@ -194,11 +219,13 @@ async fn accept_all(listener: TcpListener, shared: Arc<Shared>) {
         match listener.accept().await {
             Ok((stream, from)) => {
                 let connection = Connection::new(shared.clone());
-                let closed = shared.closed.clone();
+                let shared = shared.clone();
                 tokio::spawn(async move {
-                    let ended = closed.run_until_cancelled(connection.run(stream)).await;
+                    let running = Box::pin(connection.run(stream));
+                    let ended = shared.closed.run_until_cancelled(running).await;
                     if let Some(Err(error)) = ended {
                         tracing::info!(%from, %error, "a connection was closed");
+                        *shared.table().ended.entry(error.reason()).or_default() += 1;
                     }
                 });
             }
@@ -215,8 +242,10 @@ async fn accept_all(listener: TcpListener, shared: Arc<Shared>) {
 enum Ended {
     #[error("handshake: {0}")]
     Refused(#[from] HandshakeError),
-    #[error("no handshake within {HANDSHAKE_TIMEOUT:?}")]
-    Silent,
+    #[error("no handshake within {0:?}")]
+    Silent(Duration),
+    #[error("it had not shaken hands and made room for others that came later")]
+    Crowded,
     #[error("{0}")]
     Frame(#[from] FrameError),
     #[error("{0}")]
@@ -231,11 +260,36 @@ enum Ended {
     Stopping,
 }
 
+impl Ended {
+    /// In one word, for counting.
+    fn reason(&self) -> &'static str {
+        match self {
+            Ended::Refused(HandshakeError::WrongCluster { .. }) => "wrong_cluster",
+            Ended::Refused(HandshakeError::NoCommonVersion { .. }) => "wrong_version",
+            Ended::Refused(HandshakeError::TooManyConnections { .. }) => "too_many_connections",
+            Ended::Refused(_) => "handshake_refused",
+            Ended::Silent(_) => "no_handshake",
+            Ended::Crowded => "crowded_out",
+            Ended::Frame(error) => error.reason(),
+            Ended::Goodbye(Goodbye::NumberNotRising { .. }) => "number_not_rising",
+            Ended::Goodbye(Goodbye::Misplaced { .. }) => "misplaced",
+            Ended::Goodbye(Goodbye::BadFrame { .. }) => "malformed",
+            Ended::Goodbye(Goodbye::Replaced | Goodbye::Founded) => "replaced",
+            Ended::Left(_) => "left",
+            Ended::Write(error) if error.kind() == std::io::ErrorKind::TimedOut => "slow_reader",
+            Ended::Write(_) => "connection_failed",
+            Ended::Send(_) => "slow_reader",
+            Ended::Stopping => "stopping",
+        }
+    }
+}
+
 /// One accepted connection.
 struct Connection {
     shared: Arc<Shared>,
     number: u64,
-    standing: usize,
+    /// Cancelled if it has not shaken hands and others need the room.
+    crowded: CancellationToken,
 }
 
 /// What the handshake made of a connection.
@@ -251,25 +305,36 @@ impl Connection {
         let mut table = shared.table();
         table.last_connection += 1;
         table.standing += 1;
-        let (number, standing) = (table.last_connection, table.standing);
+        let number = table.last_connection;
+        let crowded = CancellationToken::new();
+        table.strangers.insert(number, crowded.clone());
+        if table.strangers.len() > shared.limits.strangers_max
+            && let Some((_, oldest)) = table.strangers.pop_first()
+        {
+            oldest.cancel();
+        }
         drop(table);
         Connection {
             shared,
             number,
-            standing,
+            crowded,
         }
     }
 
     async fn run(self, stream: TcpStream) -> Result<(), Ended> {
         tune(&stream)?;
         let (read, mut write) = stream.into_split();
+        let limits = &self.shared.limits;
         let mut reader = FrameReader::new(read);
-        let outbox = Arc::new(Outbox::default());
+        let outbox = Outbox::within(limits.waiting_bytes_max, limits.stalled_max);
+        let outbox = Arc::new(outbox);
         let writing = outbox.run(&mut write);
         tokio::pin!(writing);
         let serving = async {
             let standing = self.shake_hands(&mut reader, &outbox).await?;
+            self.shared.table().strangers.remove(&self.number);
             reader.handshake_done();
+            reader.expect_frames_within(self.shared.limits.frame_within);
             self.serve(standing, reader, &outbox).await
         };
         let ended = tokio::select! {
@@ -297,8 +362,12 @@ impl Connection {
         reader: &mut FrameReader<OwnedReadHalf>,
         outbox: &Outbox,
     ) -> Result<Standing, Ended> {
-        let first = tokio::time::timeout(HANDSHAKE_TIMEOUT, reader.next());
-        let first = first.await.map_err(|_| Ended::Silent)??;
+        let within = self.shared.limits.handshake_within;
+        let first = tokio::time::timeout(within, reader.next());
+        let first = tokio::select! {
+            first = first => first.map_err(|_| Ended::Silent(within))??,
+            () = self.crowded.cancelled() => return Err(Ended::Crowded),
+        };
         let Some(first) = first else {
             return Err(Ended::Stopping);
         };
@@ -319,8 +388,17 @@ impl Connection {
             return Err(HandshakeError::NoHello);
         }
         let hello: Hello = first.decode().map_err(|_| HandshakeError::NoHello)?;
-        if self.standing > CONNECTIONS_MAX {
-            let connections = self.standing as u64;
+        let room = match hello.role {
+            Role::Client => self.shared.limits.connections_max,
+            Role::Peer { .. } | Role::Founder { .. } => {
+                self.shared.limits.connections_max + PEER_CONNECTIONS_MAX
+            }
+        };
+        let table = self.shared.table();
+        let shaken = table.standing - table.strangers.len();
+        drop(table);
+        if shaken >= room {
+            let connections = shaken as u64;
             return Err(HandshakeError::TooManyConnections { connections });
         }
         let identity = self.shared.identity.get();
@@ -406,6 +484,7 @@ impl Connection {
                 return Err(Goodbye::NumberNotRising { number, last }.into());
             }
             last = number;
+            outbox.below(WAITING_BYTES_PAUSE).await;
             let Ok(permit) = in_flight.acquire().await else {
                 return Err(Ended::Stopping);
             };
@@ -501,6 +580,7 @@ impl Drop for Connection {
     fn drop(&mut self) {
         let mut table = self.shared.table();
         table.standing -= 1;
+        table.strangers.remove(&self.number);
         table.clients.remove(&self.number);
     }
 }

@@ -8,6 +8,7 @@
 //! runs it all on the current-thread runtime of its node thread.
 
 mod identity;
+mod limits;
 mod listener;
 mod outbox;
 mod peer_channel;
@@ -16,9 +17,11 @@ mod session_registry;
 mod socket;
 
 pub use identity::SharedIdentity;
-pub use listener::{
-    CLIENT_REQUESTS_IN_FLIGHT_MAX, CONNECTIONS_MAX, HANDSHAKE_TIMEOUT, Incoming, Server, serve,
+pub use limits::{
+    HANDSHAKE_TIMEOUT, ListenerCounts, ListenerLimits, PEER_CONNECTIONS_MAX,
+    SLOWEST_BYTES_PER_SECOND, WAITING_BYTES_PAUSE,
 };
+pub use listener::{CLIENT_REQUESTS_IN_FLIGHT_MAX, Incoming, Server, serve, serve_within};
 pub use outbox::{OUTBOX_BYTES_MAX, SendError};
 pub use peer_channel::{DIAL_BACKOFF_MAX, DIAL_BACKOFF_MIN, FOUNDING_WAITING_MAX, PeerChannel};
 pub use socket::{is_loopback, resolves_to_loopback};

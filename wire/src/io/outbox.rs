@@ -10,6 +10,7 @@ use crate::frame::{FRAME_BYTES_MAX, FrameError, FrameKind, encode_frame};
 use bytes::BytesMut;
 use serde::Serialize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 
@@ -25,7 +26,7 @@ pub enum SendError {
     #[error("the connection is closed")]
     Closed,
     /// Too much waits already.
-    #[error("{waiting} bytes wait to be sent already, the most is {OUTBOX_BYTES_MAX}")]
+    #[error("{waiting} bytes wait to be sent already, more than the other side may leave unread")]
     Full {
         /// How much waits.
         waiting: usize,
@@ -44,14 +45,43 @@ struct Waiting {
 }
 
 /// The frames that wait to be written to one connection.
-#[derive(Default)]
 pub(crate) struct Outbox {
     waiting: Mutex<Waiting>,
     filled: Notify,
     drained: Notify,
+    bytes_max: usize,
+    stalled_max: Duration,
+}
+
+impl Default for Outbox {
+    fn default() -> Outbox {
+        Outbox::within(OUTBOX_BYTES_MAX, Duration::MAX)
+    }
 }
 
 impl Outbox {
+    /// For one whose other side may leave so much unread, and take nothing for so long.
+    pub(crate) fn within(bytes_max: usize, stalled_max: Duration) -> Outbox {
+        Outbox {
+            waiting: Mutex::default(),
+            filled: Notify::new(),
+            drained: Notify::new(),
+            bytes_max,
+            stalled_max,
+        }
+    }
+
+    /// Returns once fewer than so many bytes wait, or the outbox was closed.
+    pub(crate) async fn below(&self, bytes: usize) {
+        let is_above = || {
+            let waiting = self.lock();
+            !waiting.closed && waiting.bytes.len() >= bytes
+        };
+        if is_above() {
+            self.drained().await;
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         // Nothing that holds this lock can panic half-way through a change.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
@@ -81,7 +111,7 @@ impl Outbox {
             waiting.bytes.truncate(before);
             return Err(error.into());
         }
-        if before > 0 && waiting.bytes.len() > OUTBOX_BYTES_MAX {
+        if before > 0 && waiting.bytes.len() > self.bytes_max {
             waiting.bytes.truncate(before);
             return Err(SendError::Full { waiting: before });
         }
@@ -141,7 +171,7 @@ impl Outbox {
             };
             if !batch.is_empty() {
                 self.drained.notify_waiters();
-                write.write_all(&batch).await?;
+                self.write(write, &batch).await?;
                 batch.clear();
                 if batch.capacity() > KEPT_BYTES_MAX {
                     batch = BytesMut::new();
@@ -153,6 +183,30 @@ impl Outbox {
             }
         }
     }
+}
+
+impl Outbox {
+    /// Writes all, as long as the other side takes something now and then.
+    async fn write<W: AsyncWrite + Unpin>(
+        &self,
+        write: &mut W,
+        mut bytes: &[u8],
+    ) -> std::io::Result<()> {
+        while !bytes.is_empty() {
+            let taken = tokio::time::timeout(self.stalled_max, write.write(bytes)).await;
+            let taken = taken.unwrap_or_else(|_| Err(stalled(bytes.len(), self.stalled_max)))?;
+            if taken == 0 {
+                return Err(std::io::ErrorKind::WriteZero.into());
+            }
+            bytes = &bytes[taken..];
+        }
+        Ok(())
+    }
+}
+
+fn stalled(bytes: usize, within: Duration) -> std::io::Error {
+    let why = format!("the other side reads nothing: {bytes} bytes have waited for {within:?}");
+    std::io::Error::new(std::io::ErrorKind::TimedOut, why)
 }
 
 #[cfg(test)]
