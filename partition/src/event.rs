@@ -8,6 +8,7 @@ use wire::ids::{Attempt, Generation, NodeId, Term};
 use wire::keys::Key;
 use wire::message::{
     LogPosition, PartitionReply, PartitionRequest, ReplicationMessage, TransactionName,
+    TransferFailure,
 };
 
 /// What is given with every event.
@@ -106,4 +107,11 @@ pub enum ReplicaEffect {
     },
     /// It leads no longer.
     LostLeadership,
+    /// A planned transfer has ended.
+    TransferEnded {
+        /// To whom leadership was to go.
+        to: NodeId,
+        /// Handed over, and a later term was heard of; or why not.
+        ended: Result<(), TransferFailure>,
+    },
 }

@@ -29,6 +29,7 @@ mod request_range;
 mod request_waiting_list;
 mod serving;
 mod timestamp_cache;
+mod transfer;
 mod unreplicated_locks;
 
 #[cfg(test)]

@@ -16,4 +16,6 @@ pub enum Mutant {
     ServesBeforeOwnEntry,
     /// A resolved share leaves no *ended* marker (R7).
     NoEndedMarker,
+    /// What a planned transfer handed over is used in a later term, too (R9).
+    HandoverInLaterTerm,
 }

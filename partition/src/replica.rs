@@ -17,6 +17,7 @@ use crate::recent_writes::RecentWrites;
 use crate::replication::{
     Replication, ReplicationConfig, ReplicationEffect, ReplicationTiming, Role,
 };
+use crate::transfer::EarlyRequests;
 use crate::versions::{AppliedState, Store, StoreBatch, StoreError, StoreQuery, StoreResult};
 use bytes::Bytes;
 use clock::{Now, Timestamp};
@@ -97,12 +98,19 @@ pub struct Replica {
     /// In the store's tables.
     pub(crate) persisted: LogPosition,
     pub(crate) leadership: Option<Leadership>,
+    /// Requests that came while it stood for an election that was handed to it.
+    pub(crate) early: EarlyRequests,
+    /// Whether its node is fit to lead.
+    fit_to_lead: bool,
     /// Numbers requests that wait, and questions to the store.
     pub(crate) next_ticket: u64,
     /// What replication wants done and was not yet followed up.
     pub(crate) effects: Vec<ReplicationEffect>,
     #[cfg(feature = "mutants")]
     pub(crate) mutant: Option<crate::Mutant>,
+    /// What was handed over at any time, for the mutant that uses it in a later term.
+    #[cfg(feature = "mutants")]
+    pub(crate) stale_handover: Option<Timestamp>,
 }
 
 impl Replica {
@@ -161,10 +169,14 @@ impl Replica {
             held_back: VecDeque::new(),
             stored: fed.index,
             leadership: None,
+            early: EarlyRequests::new(),
+            fit_to_lead: true,
             next_ticket: 0,
             effects: Vec::new(),
             #[cfg(feature = "mutants")]
             mutant: config.mutant,
+            #[cfg(feature = "mutants")]
+            stale_handover: None,
         })
     }
 
@@ -178,11 +190,14 @@ impl Replica {
                 request,
             } => self.on_request(cx, from, generation, request, out),
             ReplicaEvent::Cancel { from } => {
+                self.early.remove(&from);
                 if let Some(leadership) = &mut self.leadership {
                     leadership.waiting.cancel(from);
                 }
             }
             ReplicaEvent::Replication { from, message } => {
+                #[cfg(feature = "mutants")]
+                self.keep_handover(&message);
                 let effects = &mut self.effects;
                 self.replication
                     .step(monotonic, cx.promised, from, message, effects);
@@ -207,7 +222,8 @@ impl Replica {
 
     /// Time passes: timeouts only. About every 10 ms.
     pub fn tick(&mut self, cx: &ReplicaContext, out: &mut Vec<ReplicaEffect>) {
-        self.replication.set_electable(cx.now.is_vouched());
+        let electable = self.fit_to_lead && cx.now.is_vouched();
+        self.replication.set_electable(electable);
         self.replication
             .tick(cx.now.monotonic, cx.promised, &mut self.effects);
         self.follow_up(cx, out);
@@ -266,9 +282,15 @@ impl Replica {
         self.follow_up(cx, out);
     }
 
-    /// Who leads the partition, as far as this replica knows.
+    /// Whether its node is fit to lead: if not, it does not stand for election. True at first.
+    pub fn set_fit_to_lead(&mut self, fit: bool) {
+        self.fit_to_lead = fit;
+    }
+
+    /// Who leads the partition, as far as this replica knows; who is about to, once it has handed over.
     pub fn leader(&self) -> Option<NodeId> {
-        self.replication.leader()
+        let handed_over = self.replication.handed_over_to();
+        handed_over.or_else(|| self.replication.leader())
     }
 
     /// Its term.
@@ -285,6 +307,9 @@ impl Replica {
     pub fn status(&self) -> ReplicaStatus {
         let leadership = self.leadership.as_ref();
         let role = match (self.replication.role(), leadership) {
+            (Role::Leader, _) if self.replication.handed_over_to().is_some() => {
+                ReplicaRole::Follower
+            }
             (Role::Leader, Some(leadership)) if leadership.serving => ReplicaRole::Leader,
             (Role::Leader, _) => ReplicaRole::LeaderStarting,
             (Role::Candidate | Role::PreCandidate, _) => ReplicaRole::Candidate,
@@ -342,7 +367,9 @@ impl Replica {
     pub(crate) fn follow_up(&mut self, cx: &ReplicaContext, out: &mut Vec<ReplicaEffect>) {
         loop {
             self.wake_released(cx, out);
+            self.maybe_hand_over(cx, out);
             if self.effects.is_empty() {
+                self.maybe_admit_early(cx, out);
                 self.replication.flush(cx.now.monotonic, &mut self.effects);
             }
             if self.effects.is_empty() {
@@ -394,6 +421,9 @@ impl Replica {
                 let members = &self.descriptor.members;
                 self.leadership = Some(Leadership::new(term, members, due));
                 out.push(ReplicaEffect::BecameLeader { term });
+            }
+            ReplicationEffect::TransferEnded { to, ended } => {
+                self.on_transfer_ended(cx, to, ended, out);
             }
         }
     }

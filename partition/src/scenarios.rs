@@ -13,3 +13,4 @@ mod reading;
 mod replication;
 mod restart;
 mod several_partitions;
+mod transfer;

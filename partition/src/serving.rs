@@ -28,6 +28,9 @@ impl Replica {
         request: PartitionRequest,
         out: &mut Vec<ReplicaEffect>,
     ) {
+        let Some(request) = self.maybe_hold_early(asker, generation, request) else {
+            return;
+        };
         if let Err(error) = self.check_admitted(generation, &request) {
             return reply(asker, PartitionReply::Error(error), out);
         }
@@ -55,6 +58,9 @@ impl Replica {
         let Some(leadership) = &self.leadership else {
             return Err(self.not_leader());
         };
+        if self.replication.handed_over_to().is_some() {
+            return Err(self.not_leader());
+        }
         let descriptor = &self.descriptor;
         if generation != descriptor.generation
             || !request_range::lies_in(request, &descriptor.range)
@@ -71,7 +77,7 @@ impl Replica {
         Ok(())
     }
 
-    fn not_leader(&self) -> PartitionError {
+    pub(crate) fn not_leader(&self) -> PartitionError {
         PartitionError::NotLeader {
             partition: self.descriptor.partition,
             leader: self.leader(),
@@ -88,10 +94,11 @@ impl Replica {
     fn evaluate(&mut self, cx: &ReplicaContext, mut waiter: Waiter, out: &mut Vec<ReplicaEffect>) {
         let query = self.ticket();
         let timing = self.timing;
+        let draining = self.replication.is_draining();
         let Some(leadership) = &mut self.leadership else {
             return reply(waiter.asker, PartitionReply::Error(self.not_leader()), out);
         };
-        if !leadership.serving {
+        if !leadership.serving || draining {
             let deadline = waiter.arrived + timing.wait_max;
             let waiting = &mut leadership.waiting;
             return waiting.insert(waiter, WaitFor::Serving, Some(deadline));
@@ -207,7 +214,7 @@ impl Replica {
     }
 
     /// Begins anew every request that `take` gives.
-    fn wake(
+    pub(crate) fn wake(
         &mut self,
         cx: &ReplicaContext,
         out: &mut Vec<ReplicaEffect>,
@@ -309,8 +316,11 @@ impl Replica {
         }
         let votes = self.replication.votes_promised();
         let votes = votes.expect("who leads was told promises by its voters");
+        let before = self.replication.handed_over().unwrap_or(votes);
+        #[cfg(feature = "mutants")]
+        let before = self.stale_handover.unwrap_or(before);
         // Everything inherited is committed and fed by now, so this is the highest of the whole log.
-        let low_water = votes.max(self.state.highest());
+        let low_water = before.max(self.state.highest());
         #[cfg(feature = "mutants")]
         let low_water = match self.mutant {
             Some(crate::Mutant::EmptyCacheOfNewLeader) => Timestamp::ZERO,
@@ -430,6 +440,10 @@ impl Replica {
     }
 
     fn collect(&mut self, cx: &ReplicaContext, slots: &[Slot], old: &StoreAnswer) {
+        if self.replication.is_draining() || self.replication.handed_over_to().is_some() {
+            // Nothing more is proposed: the next leader collects.
+            return;
+        }
         let replicated = self.replication.matched_min().unwrap_or_default();
         let Some(leadership) = &mut self.leadership else {
             return;
@@ -471,7 +485,7 @@ impl Leadership {
     }
 }
 
-fn reply(to: Asker, reply: PartitionReply, out: &mut Vec<ReplicaEffect>) {
+pub(crate) fn reply(to: Asker, reply: PartitionReply, out: &mut Vec<ReplicaEffect>) {
     out.push(ReplicaEffect::Reply { to, reply });
 }
 

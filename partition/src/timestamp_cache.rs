@@ -74,6 +74,8 @@ struct Piece {
 #[derive(Debug)]
 pub(crate) struct TimestampCache {
     low_water: Timestamp,
+    /// Nothing was ever read above it.
+    highest: Timestamp,
     points: BTreeMap<Key, Mark>,
     /// Disjoint pieces of key ranges, by their first key.
     spans: BTreeMap<Key, Piece>,
@@ -84,6 +86,7 @@ impl TimestampCache {
     pub(crate) fn new(low_water: Timestamp) -> TimestampCache {
         TimestampCache {
             low_water,
+            highest: low_water,
             points: BTreeMap::new(),
             spans: BTreeMap::new(),
         }
@@ -94,10 +97,17 @@ impl TimestampCache {
         if at <= self.low_water || range.is_empty() {
             return;
         }
+        self.highest = self.highest.max(at);
         match range.as_point() {
             Some(key) => self.raise_point(key, at, reader),
             None => self.raise_span(range, at, reader),
         }
+    }
+
+    /// The highest timestamp at which anything was read, and no lower than the low water: what a
+    /// planned transfer hands over (R9).
+    pub(crate) fn high_water(&self) -> Timestamp {
+        self.highest
     }
 
     /// The highest timestamp at which anybody but `id` read a key.
@@ -284,6 +294,7 @@ mod tests {
         let mut cache = TimestampCache::new(ts(0));
         cache.raise(&range("b", "f"), ts(5), None);
         cache.raise(&range("d", "h"), ts(9), None);
+        assert_eq!(cache.high_water(), ts(9));
         let at = |user| cache.highest_of_others(&key(user), id(1));
         assert_eq!(
             [at("a"), at("b"), at("d"), at("g"), at("h")],

@@ -3,6 +3,7 @@
 //! ```text
 //!   Follower ── silence ──► PreCandidate ── a quorum would ──► Candidate ── a quorum does ──► Leader
 //!                            term as it was                     term + 1, own vote logged
+//!   Follower ── leadership is handed to it (`transfer`) ──────► Candidate
 //! ```
 //!
 //! A member that was cut off asks first whether it would be elected. It would not while others hear a
@@ -30,6 +31,8 @@ pub(super) struct Canvass {
     promised: Timestamp,
     /// When the questions were sent last.
     asked_at: Duration,
+    /// What the leader of the term before handed over, if that began this candidacy.
+    pub(super) handed_over: Option<Timestamp>,
 }
 
 impl Canvass {
@@ -39,6 +42,7 @@ impl Canvass {
             answers: BTreeMap::from([(me, true)]),
             promised: Timestamp::ZERO,
             asked_at: now,
+            handed_over: None,
         }
     }
 
@@ -79,9 +83,23 @@ impl Replication {
         if !self.quorum.is_reached(|member| canvass.granted_by(member)) {
             return;
         }
+        self.stand(now, promised, None, out);
+    }
+
+    /// Asks for votes in the next term.
+    pub(super) fn stand(
+        &mut self,
+        now: Duration,
+        promised: Timestamp,
+        handed_over: Option<Timestamp>,
+        out: &mut Vec<ReplicationEffect>,
+    ) {
         self.generation.maybe_move_to(self.term().next());
         self.generation.vote_for(self.me);
-        self.role = RoleState::Candidate(Canvass::begun_by(self.me, now));
+        self.role = RoleState::Candidate(Canvass {
+            handed_over,
+            ..Canvass::begun_by(self.me, now)
+        });
         self.restart_election_timer(now);
         out.push(self.hard_state());
         out.push(ReplicationEffect::BecameCandidate { term: self.term() });
@@ -94,7 +112,8 @@ impl Replication {
             return;
         };
         if self.quorum.is_reached(|member| canvass.granted_by(member)) {
-            self.become_leader(now, canvass.promised.max(promised), out);
+            let (told, handed_over) = (canvass.promised, canvass.handed_over);
+            self.become_leader(now, told.max(promised), handed_over, out);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 use wire::ids::{LogIndex, NodeId, Term};
-use wire::message::{Entry, ReplicationMessage};
+use wire::message::{Entry, ReplicationMessage, TransferFailure};
 
 /// How long the core waits for others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -89,5 +89,12 @@ pub enum ReplicationEffect {
     BecameLeader {
         /// In this term.
         term: Term,
+    },
+    /// A planned transfer has ended.
+    TransferEnded {
+        /// To whom leadership was to go.
+        to: NodeId,
+        /// Handed over, and a later term was heard of; or why not.
+        ended: Result<(), TransferFailure>,
     },
 }

@@ -81,6 +81,7 @@ impl Replication {
         if !matches!(self.role, RoleState::Follower(_)) {
             self.restart_election_timer(now);
         }
+        self.end_transfer(out);
         let (commit, durable) = (self.commit(), self.durable());
         self.role = RoleState::Follower(Follower::of(leader, commit, durable));
         out.push(ReplicationEffect::BecameFollower {

@@ -15,6 +15,7 @@
 
 use super::progress::{APPEND_ENTRIES_MAX, Progress, Ready, counted_bytes};
 use super::replicated_log::ReplicatedLog;
+use super::transfer::Transfer;
 use super::{Replication, ReplicationEffect, RoleState};
 use bytes::Bytes;
 use clock::Timestamp;
@@ -29,6 +30,10 @@ pub(super) struct Leader {
     followers: BTreeMap<NodeId, Progress>,
     first_of_term: LogIndex,
     votes_promised: Timestamp,
+    /// What the leader before handed over for this leadership.
+    handed_over: Option<Timestamp>,
+    /// Of the own leadership, to another.
+    pub(super) transfer: Option<Transfer>,
 }
 
 impl Leader {
@@ -38,6 +43,10 @@ impl Leader {
 
     pub(super) fn votes_promised(&self) -> Timestamp {
         self.votes_promised
+    }
+
+    pub(super) fn handed_over(&self) -> Option<Timestamp> {
+        self.handed_over
     }
 
     /// How far a follower is known to hold the log; zero for a stranger.
@@ -76,6 +85,7 @@ impl Replication {
         &mut self,
         now: Duration,
         votes_promised: Timestamp,
+        handed_over: Option<Timestamp>,
         out: &mut Vec<ReplicationEffect>,
     ) {
         let next = self.last().index.next();
@@ -87,6 +97,8 @@ impl Replication {
             followers,
             first_of_term: next,
             votes_promised,
+            handed_over,
+            transfer: None,
         });
         out.push(ReplicationEffect::BecameLeader { term: self.term() });
         self.append_of_term(Bytes::new(), out);
@@ -152,6 +164,7 @@ impl Replication {
         );
         if progress.on_appended(matched, now) {
             self.maybe_commit_by_counting(out);
+            self.maybe_drain(now);
         }
     }
 
@@ -230,6 +243,7 @@ impl Replication {
         for progress in leader.followers.values_mut() {
             progress.maybe_resend(now, timing.resend_after);
         }
+        self.on_transfer_tick(now, out);
     }
 }
 

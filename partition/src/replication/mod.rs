@@ -27,7 +27,7 @@
 //! another.
 //!
 //! Left out for now: snapshots ([`Replication::needs_snapshot`] only names who needs one), changes of
-//! members (the quorum arithmetic is ready for joint majorities), planned transfer.
+//! members (the quorum arithmetic is ready for joint majorities).
 
 mod candidate;
 mod effect;
@@ -38,6 +38,7 @@ mod leader;
 mod majority_quorum;
 mod progress;
 mod replicated_log;
+mod transfer;
 
 pub use effect::{ReplicationConfig, ReplicationEffect, ReplicationTiming, Role};
 pub use majority_quorum::Quorum;
@@ -186,6 +187,9 @@ impl Replication {
                 previous,
                 hint,
             } => self.on_append_refused(now, from, term, previous, hint, out),
+            M::HandOver { term, high_water } => {
+                self.on_hand_over(now, promised, from, term, high_water, out);
+            }
         }
     }
 
@@ -208,6 +212,11 @@ impl Replication {
         body: Bytes,
         out: &mut Vec<ReplicationEffect>,
     ) -> Option<LogPosition> {
+        assert!(
+            !self.is_draining() && self.handed_over_to().is_none(),
+            "a leader that hands over proposes nothing more in {}",
+            self.term()
+        );
         match self.role {
             RoleState::Leader(_) => Some(self.append_of_term(body, out)),
             _ => None,
@@ -356,6 +365,16 @@ impl Replication {
     pub fn votes_promised(&self) -> Option<Timestamp> {
         match &self.role {
             RoleState::Leader(leader) => Some(leader.votes_promised()),
+            _ => None,
+        }
+    }
+
+    /// The high water that the leader before handed over for this very leadership (protocol, R9,
+    /// *planned transfer*): it stands for all promises of leaders before. `None` if this replica was
+    /// elected otherwise, or does not lead.
+    pub fn handed_over(&self) -> Option<Timestamp> {
+        match &self.role {
+            RoleState::Leader(leader) => leader.handed_over(),
             _ => None,
         }
     }

@@ -19,7 +19,7 @@ use wire::message::{
     ChangeRecord, CheckPrepared, CommitOne, Condition, Decision, Entry, Guard, LogPosition,
     Operation, OperationKind, PartitionReply, PartitionRequest, Prepare, Prepared, Read,
     ReadAnswer, ReadRequest, ReadResult, RecordChange, RecordState, Refusal, ReplicationMessage,
-    RequestNumber, Resolve, Rival, VersionedValue,
+    RequestNumber, Resolve, Rival, TransferFailure, VersionedValue,
 };
 
 pub(super) const ME: NodeId = NodeId(1);
@@ -142,6 +142,19 @@ impl World {
         let mut out = vec![];
         self.replica.tick(&cx, &mut out);
         self.keep(out);
+    }
+
+    /// Begins to hand over the leadership.
+    pub(super) fn transfer(&mut self, to: u32) -> Result<(), TransferFailure> {
+        let now = self.now;
+        let cx = ReplicaContext {
+            now: &now,
+            promised: Timestamp::ZERO,
+        };
+        let mut out = vec![];
+        let begun = self.replica.begin_transfer(&cx, NodeId(to), &mut out);
+        self.keep(out);
+        begun
     }
 
     fn keep(&mut self, out: Vec<ReplicaEffect>) {

@@ -3,6 +3,7 @@
 use super::harness::*;
 use super::histories::caught;
 use super::replication::elected;
+use super::transfer::{committed_at, elected_after_a_handover_to_another_term};
 use crate::Mutant;
 use crate::fixtures::attempt;
 use clock::Timestamp;
@@ -42,4 +43,16 @@ fn without_waiting_for_the_own_entry_a_new_leader_answers_at_once() {
     world.work();
     let answer = (number, value(None, Timestamp::ZERO));
     assert_eq!(world.take_replies(), vec![answer]);
+}
+
+#[test]
+fn what_was_handed_over_and_used_in_a_later_term_lets_a_write_below_what_was_read() {
+    let mut world = elected_after_a_handover_to_another_term(Some(Mutant::HandoverInLaterTerm));
+    world.ask(PartitionRequest::Commit(commit(
+        1,
+        at(1),
+        vec![put("b", "x")],
+    )));
+    // Node 3 led in between and may have answered up to its promise.
+    assert!(committed_at(&mut world) <= at(1_200));
 }

@@ -7,7 +7,7 @@ use wire::message::{
     LogPosition, PartitionError, PartitionReply, PartitionRequest, ReplicaRole, ReplicationMessage,
 };
 
-fn three() -> World {
+pub(super) fn three() -> World {
     World::of([1, 2, 3].map(NodeId).to_vec())
 }
 
@@ -47,7 +47,7 @@ pub(super) fn elected(promised: Timestamp) -> World {
     world
 }
 
-fn appended(world: &mut World) {
+pub(super) fn appended(world: &mut World) {
     let matched = world.last();
     world.receive(
         2,
@@ -59,7 +59,7 @@ fn appended(world: &mut World) {
 }
 
 /// Serving, with what it said so far forgotten.
-fn serving(promised: Timestamp) -> World {
+pub(super) fn serving(promised: Timestamp) -> World {
     let mut world = elected(promised);
     world.sync();
     appended(&mut world);
@@ -71,7 +71,7 @@ fn serving(promised: Timestamp) -> World {
     world
 }
 
-fn answers(world: &mut World) -> Vec<PartitionReply> {
+pub(super) fn answers(world: &mut World) -> Vec<PartitionReply> {
     let said = world.take_said().into_iter();
     said.filter_map(|effect| match effect {
         ReplicaEffect::Reply { reply, .. } => Some(reply),

@@ -2,7 +2,7 @@
 
 use super::{
     Change, Guard, Locked, Operation, OutcomeAnswer, ReadRequest, ReadResult, Rival,
-    TransactionName, VersionedValue,
+    TransactionName, TransferFailure, Transferred, VersionedValue,
 };
 use crate::ids::{ClusterId, LogIndex, NodeId, PartitionId, Term, TransactionId};
 use crate::keys::{Descriptor, Key, KeyRange};
@@ -73,6 +73,13 @@ pub enum ClientRequest {
     Map,
     /// What the asked node knows of itself.
     Status,
+    /// Hand over the leadership of a partition, which the asked node leads.
+    Transfer {
+        /// Which partition.
+        partition: PartitionId,
+        /// To whom; `None`: to the fittest.
+        to: Option<NodeId>,
+    },
 }
 
 /// A whole transaction to commit. The client keeps it until the answer, and may send it again, with
@@ -290,6 +297,14 @@ pub enum RequestError {
         /// What it waits for.
         why: String,
     },
+    /// Leadership was not handed over.
+    #[error("the leadership of {partition} was not transferred: {why}")]
+    NotTransferred {
+        /// Of which partition.
+        partition: PartitionId,
+        /// Why not.
+        why: TransferFailure,
+    },
 }
 
 /// The answer to a request that was served.
@@ -328,6 +343,8 @@ pub enum ClientAnswer {
     Map(MapAnswer),
     /// To `Status`.
     Status(Box<NodeStatus>),
+    /// To `Transfer`: another leads.
+    Transferred(Transferred),
 }
 
 /// What a gateway answers.

@@ -11,6 +11,7 @@
 //! | [`PartitionRequest::Resolve`], `ForgetRecord` | gateway or recoverer → leader | yes | at a quorum |
 //! | [`ReplicationMessage::Append`] | leader → follower | yes | on the follower's disk |
 //! | [`ReplicationMessage::Vote`] | candidate → member | yes | on the voter's disk |
+//! | [`ReplicationMessage::HandOver`] | leader → follower | yes: it counts in its term only | the follower's log, before it is sent |
 //! | [`Heartbeat`] | leading node → member node | yes | the answer is bounded by the durable ceiling |
 //! | [`PeerMessage::ClockProbe`], `ClockReading` | node → node | yes; it is heard whatever the frame's stamp | no |
 //! | [`FoundingMessage`] | founder → founder | yes | ballots and values are on the acceptor's disk |
@@ -24,6 +25,7 @@ mod peer;
 mod record;
 mod replication;
 mod transaction;
+mod transfer;
 
 pub use client::{
     AbortReason, Aborted, ClientAnswer, ClientReply, ClientRequest, ClockCause, ClockTrouble,
@@ -45,3 +47,4 @@ pub use transaction::{
     Change, Condition, Guard, Operation, OperationKind, ReadRequest, ReadResult, Rival, Row,
     TransactionName, VersionedValue,
 };
+pub use transfer::{Standing, TransferFailure, Transferred, Unfit};

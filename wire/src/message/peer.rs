@@ -1,6 +1,6 @@
 //! What nodes say to each other, batched into frames (pattern Request Batch).
 
-use super::{PartitionReply, PartitionRequest, ReplicationMessage, TransactionName};
+use super::{PartitionReply, PartitionRequest, ReplicationMessage, Standing, TransactionName};
 use crate::ids::{Attempt, Generation, LogIndex, PartitionId, Term};
 use clock::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -147,4 +147,6 @@ pub struct HeartbeatReply {
     pub acknowledged: Timestamp,
     /// The partitions in which the answerer has moved to a later term: nothing is acknowledged there.
     pub later: Vec<(PartitionId, Term)>,
+    /// What the answerer leads and whether it should.
+    pub standing: Standing,
 }

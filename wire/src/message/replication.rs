@@ -99,4 +99,12 @@ pub enum ReplicationMessage {
         /// follower knows to be committed.
         hint: LogIndex,
     },
+    /// Stand for election at once, in the next term: the sender answers nothing more in its own (R9).
+    HandOver {
+        /// The leader's term.
+        term: Term,
+        /// Nothing was answered above it by this leader, or by any before that still may. For the
+        /// election of the next term only.
+        high_water: Timestamp,
+    },
 }

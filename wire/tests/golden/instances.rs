@@ -263,6 +263,10 @@ fn client_requests() -> Vec<ClientRequest> {
         ClientRequest::Timestamp,
         ClientRequest::Map,
         ClientRequest::Status,
+        ClientRequest::Transfer {
+            partition: PartitionId(1),
+            to: Some(NodeId(2)),
+        },
     ]
 }
 
@@ -332,6 +336,10 @@ fn request_errors() -> Vec<RequestError> {
         RequestError::Overloaded { retry_ms: 4 },
         RequestError::OtherIdentity { id: id(3) },
         RequestError::NotFounded { why: "why".into() },
+        RequestError::NotTransferred {
+            partition: PartitionId(1),
+            why: TransferFailure::NotSettled,
+        },
     ]
 }
 
@@ -436,6 +444,11 @@ fn client_answers() -> Vec<ClientAnswer> {
             }],
         }),
         ClientAnswer::Status(Box::new(status())),
+        ClientAnswer::Transferred(Transferred {
+            partition: PartitionId(1),
+            from: NodeId(2),
+            to: NodeId(3),
+        }),
     ]
 }
 
@@ -687,6 +700,10 @@ fn peer_messages() -> Vec<PeerMessage> {
             sequence: 1,
             acknowledged: ts(2),
             later: vec![(PartitionId(3), Term(4))],
+            standing: Standing {
+                leads: 5,
+                unfit: Some(Unfit::NoClock),
+            },
         }),
         PeerMessage::AskCoordinator {
             number: RequestNumber(1),
@@ -813,6 +830,44 @@ fn replication_messages() -> Vec<ReplicationMessage> {
             previous: last,
             hint: LogIndex(2),
         },
+        ReplicationMessage::HandOver {
+            term,
+            high_water: ts(3),
+        },
+    ]
+}
+
+fn unfit() -> Vec<Unfit> {
+    vec![
+        Unfit::Starting,
+        Unfit::DiskStalls,
+        Unfit::NoClock,
+        Unfit::Leaving,
+    ]
+}
+
+fn transfer_failures() -> Vec<TransferFailure> {
+    use TransferFailure as F;
+    let target = NodeId(2);
+    vec![
+        F::NotLeader {
+            leader: Some(NodeId(3)),
+        },
+        F::NoSuchPartition,
+        F::Electing,
+        F::NotMember { target },
+        F::LeadsAlready { target },
+        F::Unreachable { target },
+        F::Unfit {
+            target,
+            why: Unfit::Starting,
+        },
+        F::NobodyFit,
+        F::UnderWay { target },
+        F::Behind { target, entries: 3 },
+        F::NotSettled,
+        F::NotTakenUp { target },
+        F::LeadershipLost,
     ]
 }
 
@@ -906,6 +961,8 @@ pub(crate) fn all() -> Vec<Group> {
         ),
         group("OutcomeAnswer", outcomes()),
         group("ReplicationMessage", replication_messages()),
+        group("Unfit", unfit()),
+        group("TransferFailure", transfer_failures()),
         group("ReadRequest", read_requests()),
         group("ReadResult", read_results()),
         group("Condition", conditions()),

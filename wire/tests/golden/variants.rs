@@ -34,13 +34,17 @@ variants! {
     HandshakeError: NoCommonVersion WrongCluster Stale SameNode AddressTooLong TooManyConnections NoHello;
     Goodbye: BadFrame NumberNotRising Misplaced Replaced Founded;
     Snapshot: Fresh At;
-    ClientRequest: Read Lock Refresh Rollback Commit Outcome Timestamp Map Status;
+    ClientRequest: Read Lock Refresh Rollback Commit Outcome Timestamp Map Status Transfer;
     AbortReason: Guard Operation Changed Contention Expired Closed OtherIdentity BelowHorizon;
     Rival: Version Transaction;
     RequestError: KeyTooLong ValueTooLong TransactionTooLarge Invalid BelowHorizon TooFarAhead
-        ClockUnusable LockWait Unavailable Overloaded OtherIdentity NotFounded;
-    ClientAnswer: Read Locked Refreshed RolledBack Committed Aborted Outcome Timestamp Map Status;
+        ClockUnusable LockWait Unavailable Overloaded OtherIdentity NotFounded NotTransferred;
+    ClientAnswer: Read Locked Refreshed RolledBack Committed Aborted Outcome Timestamp Map Status
+        Transferred;
     ReplicaRole: Follower Candidate LeaderStarting Leader;
+    Unfit: Starting DiskStalls NoClock Leaving;
+    TransferFailure: NotLeader NoSuchPartition Electing NotMember LeadsAlready Unreachable Unfit
+        NobodyFit UnderWay Behind NotSettled NotTakenUp LeadershipLost;
     FoundingMessage: Prepare Promise Accept Accepted Outbid Founded OtherList;
     PartitionRequest: Read Lock Unlock Commit Prepare Refresh ChangeRecord CheckPrepared Resolve
         ForgetRecord Outcome;
@@ -58,7 +62,7 @@ variants! {
     RecordChange: None Abort Close Commit RaiseLimit;
     Decision: Committed Aborted;
     OutcomeAnswer: Committed Aborted Staging NoLongerKept;
-    ReplicationMessage: PreVote PreVoteReply Vote VoteReply Append Appended AppendRefused;
+    ReplicationMessage: PreVote PreVoteReply Vote VoteReply Append Appended AppendRefused HandOver;
     ReadRequest: Get Scan;
     ReadResult: Value Rows;
     Condition: Exists Absent Equals NotEquals VersionIs AtLeast AtMost;

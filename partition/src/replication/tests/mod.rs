@@ -12,6 +12,7 @@ mod election;
 mod following;
 mod leading;
 mod simulation;
+mod transferring;
 
 use super::*;
 
@@ -81,6 +82,7 @@ fn show_message(message: &ReplicationMessage) -> String {
             previous,
             hint,
         } => format!("AppendRefused {term} after {} hint {hint}", show(*previous)),
+        M::HandOver { term, high_water } => format!("HandOver {term} at {}", high_water.to_bits()),
     }
 }
 
@@ -110,6 +112,10 @@ fn show_effect(effect: &ReplicationEffect) -> String {
         },
         E::BecameCandidate { term } => format!("candidate in {term}"),
         E::BecameLeader { term } => format!("leads in {term}"),
+        E::TransferEnded { to, ended: Ok(()) } => format!("handed over to {to}"),
+        E::TransferEnded {
+            ended: Err(why), ..
+        } => format!("not handed over: {why}"),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::super::*;
 use super::HEALED_TICKS;
 use super::machine::Faults;
-use super::world::World;
+use super::world::{Start, World};
 
 impl World {
     pub(super) fn on_elected(&mut self, member: NodeId, term: Term) {
@@ -17,13 +17,24 @@ impl World {
                 "{member}, elected in {term}, lacks {position:?}, which is committed"
             );
         }
+        let handed_over = replication.handed_over();
+        let start = Start {
+            at: handed_over.unwrap_or(told),
+            is_handed_over: handed_over.is_some(),
+        };
         for (earlier, obtained) in self.obtained.range(..term) {
             assert!(
-                told >= *obtained,
+                start.is_handed_over || told >= *obtained,
                 "the leader of {term} was told {told}, but that of {earlier} obtained {obtained}"
             );
         }
-        let other = self.elected.insert(term, (member, told));
+        for (earlier, answered) in self.answered.range(..term) {
+            assert!(
+                start.at >= *answered,
+                "the leader of {term} starts from {start:?}, that of {earlier} answered at {answered}"
+            );
+        }
+        let other = self.elected.insert(term, (member, start));
         assert!(
             other.is_none(),
             "{member} and {other:?} were elected in {term}"
@@ -77,10 +88,10 @@ impl World {
             .quorum
             .highest_reached_by_quorum(|m| machine.promises.get(&m).copied().unwrap_or_default());
         self.obtained.insert(term, obtained);
-        for (later, (_, told)) in self.elected.range(term.next()..) {
+        for (later, (_, start)) in self.elected.range(term.next()..) {
             assert!(
-                *told >= obtained,
-                "the leader of {later} was told {told}, but that of {term} obtained {obtained}"
+                start.is_handed_over || start.at >= obtained,
+                "the leader of {later} starts from {start:?}, but that of {term} obtained {obtained}"
             );
         }
     }

@@ -68,6 +68,8 @@ pub(super) struct Faults {
     pub(super) restarts: u64,
     /// Of a thousand ticks.
     pub(super) cuts: u64,
+    /// Of a thousand ticks of a leader.
+    pub(super) transfers: u64,
     /// Of a hundred ticks of a leader.
     pub(super) proposals_percent: u64,
 }
@@ -82,6 +84,7 @@ impl Faults {
             crashes: random.below(6) * random.below(6),
             restarts: 5 + random.below(200),
             cuts: random.below(8) * random.below(8),
+            transfers: random.below(8) * random.below(8),
             proposals_percent: 1 + random.below(40),
         }
     }
@@ -95,6 +98,7 @@ impl Faults {
             crashes: 0,
             restarts: 1000,
             cuts: 0,
+            transfers: 0,
             proposals_percent: 30,
         }
     }

@@ -7,7 +7,8 @@
 //! - leader completeness: whoever is elected holds what is committed;
 //! - log matching: logs that agree at an index and term agree below it;
 //! - what is committed lies on a majority of disks, and never changes;
-//! - whatever promise a leader obtains from a quorum, every later leader was told one as high (R9).
+//! - whatever promise a leader obtains from a quorum, every later leader was told one as high, or was
+//!   handed a high water at or above all that was answered before (R9).
 //!
 //! The disks take "after the log" at its weakest: a message waits for what was logged in its own turn,
 //! and if that is nothing, it leaves at once.
@@ -15,6 +16,7 @@
 mod checks;
 mod heartbeats;
 mod machine;
+mod transfers;
 mod world;
 
 use super::ReplicationTiming;
@@ -39,6 +41,8 @@ struct Deeds {
     crashes: usize,
     replaced: usize,
     discarded: usize,
+    handed_over: usize,
+    given_up: usize,
 }
 
 fn run(members: u32, seeds: std::ops::Range<u64>) -> Deeds {
@@ -59,6 +63,8 @@ fn run(members: u32, seeds: std::ops::Range<u64>) -> Deeds {
         sum.crashes += deeds.crashes;
         sum.replaced += deeds.replaced;
         sum.discarded += deeds.discarded;
+        sum.handed_over += deeds.handed_over;
+        sum.given_up += deeds.given_up;
     }
     sum
 }
@@ -70,7 +76,9 @@ fn check_eventful(deeds: &Deeds, seeds: usize) {
             && deeds.committed > 100 * seeds
             && deeds.crashes > seeds
             && deeds.replaced > seeds / 2
-            && deeds.discarded > seeds,
+            && deeds.discarded > seeds
+            && deeds.handed_over > seeds / 2
+            && deeds.given_up > seeds / 2,
         "too little happened in {seeds} worlds: {deeds:?}"
     );
 }

@@ -23,6 +23,14 @@ pub(super) enum Arrival {
     Flushed { incarnation: u32 },
 }
 
+/// Nothing is answered at or below it by the leader that started from it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Start {
+    pub(super) at: Timestamp,
+    /// It was handed over, not told by voters.
+    pub(super) is_handed_over: bool,
+}
+
 pub(super) struct World {
     pub(super) random: SplitMix64,
     pub(super) faults: Faults,
@@ -32,10 +40,12 @@ pub(super) struct World {
     pub(super) arrivals: BTreeMap<(Duration, u64), (NodeId, Arrival)>,
     /// Nobody on one side hears the other.
     pub(super) cut_off: Vec<NodeId>,
-    /// Leaders by term, and the promise told to each at its election.
-    pub(super) elected: BTreeMap<Term, (NodeId, Timestamp)>,
+    /// Leaders by term, and what each started from.
+    pub(super) elected: BTreeMap<Term, (NodeId, Start)>,
     /// The highest promise that the leader of a term obtained.
     pub(super) obtained: BTreeMap<Term, Timestamp>,
+    /// The highest timestamp at which the leader of a term answered.
+    pub(super) answered: BTreeMap<Term, Timestamp>,
     pub(super) committed: Vec<Entry>,
     pub(super) proposed: u64,
     pub(super) deeds: Deeds,
@@ -56,6 +66,7 @@ impl World {
             cut_off: Vec::new(),
             elected: BTreeMap::new(),
             obtained: BTreeMap::new(),
+            answered: BTreeMap::new(),
             committed: Vec::new(),
             proposed: 0,
             deeds: Deeds::default(),
@@ -158,6 +169,10 @@ impl World {
                 E::Send { to, message, .. } => self.send(member, to, Packet::Message(message)),
                 E::Committed { .. } => self.check_committed_prefix(member),
                 E::BecameLeader { term } => self.on_elected(member, term),
+                E::TransferEnded { ended, .. } => {
+                    self.deeds.handed_over += usize::from(ended.is_ok());
+                    self.deeds.given_up += usize::from(ended.is_err());
+                }
                 E::BecameFollower { .. } | E::BecameCandidate { .. } => {}
             }
         }
@@ -287,6 +302,11 @@ impl World {
             if self.random.chance(self.faults.proposals_percent, 100) {
                 self.propose(member);
             }
+            self.answer(member);
+            if self.random.chance(self.faults.transfers, 1000) {
+                self.begin_transfer(member);
+            }
+            self.maybe_hand_over(member);
             if now.as_millis().is_multiple_of(TIMING.heartbeat.as_millis()) {
                 self.send_heartbeats(member);
             }
@@ -303,6 +323,9 @@ impl World {
         let body = Bytes::copy_from_slice(&self.proposed.to_be_bytes());
         self.proposed += 1;
         self.turn(member, |replication, _, out| {
+            if replication.is_draining() || replication.handed_over_to().is_some() {
+                return;
+            }
             let is_leader = replication.role() == Role::Leader;
             assert_eq!(replication.propose(body, out).is_some(), is_leader);
         });
