@@ -23,6 +23,13 @@ pub struct Timing {
     pub resend_after: Duration,
     /// How the clock is watched.
     pub quarantine: QuarantineTiming,
+    /// About so often a node looks whether it should give a leadership to a node that leads fewer;
+    /// `None`: leaders stay where they are.
+    pub spread_every: Option<Duration>,
+    /// A node that started is left alone by the spread of leaders for so long.
+    pub settle: Duration,
+    /// A disk that has not finished a write for so long stalls: the node gives up what it leads.
+    pub disk_stall: Duration,
 }
 
 impl Default for Timing {
@@ -35,6 +42,9 @@ impl Default for Timing {
             tick: Duration::from_millis(10),
             resend_after: Duration::from_secs(1),
             quarantine: QuarantineTiming::default(),
+            spread_every: Some(Duration::from_secs(2)),
+            settle: Duration::from_secs(10),
+            disk_stall: Duration::from_secs(1),
         }
     }
 }

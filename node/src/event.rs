@@ -57,6 +57,8 @@ pub enum Event {
     },
     /// The store did something.
     Store(StoreReport),
+    /// The node is about to stop: it hands over what it leads, and takes no leadership any more.
+    Leave,
 }
 
 /// What a node wants done.

@@ -8,7 +8,7 @@
 use clock::Timestamp;
 use std::collections::BTreeMap;
 use wire::ids::{NodeId, PartitionId, Term};
-use wire::message::{Heartbeat, HeartbeatReply, Leading};
+use wire::message::{Heartbeat, HeartbeatReply, Leading, Standing};
 
 /// Heartbeats to one node that may still be answered; older ones count for nothing.
 const UNANSWERED_MAX: usize = 64;
@@ -114,6 +114,7 @@ impl Heartbeats {
         later: Vec<(PartitionId, Term)>,
         ceiling: Timestamp,
         furthest: Timestamp,
+        standing: Standing,
     ) -> HeartbeatReply {
         let acknowledged = match heartbeat.promise <= furthest {
             true => heartbeat.promise.min(ceiling),
@@ -124,6 +125,7 @@ impl Heartbeats {
             sequence: heartbeat.sequence,
             acknowledged,
             later,
+            standing,
         }
     }
 }
@@ -134,6 +136,10 @@ mod tests {
     use wire::ids::LogIndex;
 
     const OTHER: NodeId = NodeId(2);
+    const STANDING: Standing = Standing {
+        leads: 0,
+        unfit: None,
+    };
 
     fn micros(micros: u64) -> Timestamp {
         Timestamp::from_micros(micros)
@@ -153,7 +159,7 @@ mod tests {
         let mut receiver = Heartbeats::new(Timestamp::ZERO, 0);
         let heartbeat = sender.send(OTHER, micros(100), vec![leading(1, 3), leading(2, 5)]);
         let later = vec![(PartitionId(2), Term(6))];
-        let reply = receiver.answer(&heartbeat, later, micros(1_000), micros(200));
+        let reply = receiver.answer(&heartbeat, later, micros(1_000), micros(200), STANDING);
         assert_eq!(
             sender.on_reply(OTHER, &reply),
             [Acknowledged {
@@ -180,11 +186,11 @@ mod tests {
             "after a restart: the ceiling"
         );
         let heartbeat = sender.send(OTHER, micros(100), vec![leading(1, 1)]);
-        let reply = receiver.answer(&heartbeat, Vec::new(), micros(40), micros(200));
+        let reply = receiver.answer(&heartbeat, Vec::new(), micros(40), micros(200), STANDING);
         assert_eq!(reply.acknowledged, micros(40));
         assert_eq!(receiver.promised(), micros(40));
         let far = sender.send(OTHER, micros(201), vec![leading(1, 1)]);
-        let reply = receiver.answer(&far, Vec::new(), micros(1_000), micros(200));
+        let reply = receiver.answer(&far, Vec::new(), micros(1_000), micros(200), STANDING);
         assert_eq!(reply.acknowledged, Timestamp::ZERO);
         assert_eq!(receiver.promised(), micros(40));
     }

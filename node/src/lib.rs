@@ -16,6 +16,7 @@ mod outbox;
 mod partition_channel;
 mod questions;
 mod registry;
+mod transfers;
 
 pub use clock_watch::QuarantineTiming;
 pub use config::{NodeConfig, Timing};

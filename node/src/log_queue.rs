@@ -11,6 +11,7 @@
 use clock::Timestamp;
 use partition::log::{LogBatch, LogRecord};
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 use wire::ids::{NodeId, PartitionId};
 use wire::message::{FoundingMessage, LogPosition, PeerMessage};
 
@@ -38,13 +39,21 @@ pub(crate) struct Durable {
     pub(crate) identity: bool,
 }
 
+/// A batch that was handed over and is not durable yet.
+#[derive(Debug)]
+struct UnderWay {
+    sequence: u64,
+    since: Duration,
+    holds: Durable,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct LogQueue {
     handed_over: u64,
     durable: u64,
     records: Vec<LogRecord>,
     pending: Durable,
-    under_way: VecDeque<(u64, Durable)>,
+    under_way: VecDeque<UnderWay>,
     held: VecDeque<(u64, Held)>,
 }
 
@@ -79,13 +88,16 @@ impl LogQueue {
     }
 
     /// Ends a turn: its batch, if anything was pushed.
-    pub(crate) fn take_batch(&mut self) -> Option<LogBatch> {
+    pub(crate) fn take_batch(&mut self, now: Duration) -> Option<LogBatch> {
         if self.records.is_empty() {
             return None;
         }
         self.handed_over += 1;
-        self.under_way
-            .push_back((self.handed_over, std::mem::take(&mut self.pending)));
+        self.under_way.push_back(UnderWay {
+            sequence: self.handed_over,
+            since: now,
+            holds: std::mem::take(&mut self.pending),
+        });
         Some(LogBatch {
             sequence: self.handed_over,
             records: std::mem::take(&mut self.records),
@@ -104,11 +116,17 @@ impl LogQueue {
         while self
             .under_way
             .front()
-            .is_some_and(|(number, _)| *number <= self.durable)
+            .is_some_and(|batch| batch.sequence <= self.durable)
         {
-            durable.extend(self.under_way.pop_front().map(|(_, batch)| batch));
+            durable.extend(self.under_way.pop_front().map(|batch| batch.holds));
         }
         durable
+    }
+
+    /// For how long the oldest batch has waited to become durable.
+    pub(crate) fn stalled_for(&self, now: Duration) -> Duration {
+        let oldest = self.under_way.front();
+        oldest.map_or(Duration::ZERO, |batch| now.saturating_sub(batch.since))
     }
 
     /// Takes a held message whose wait is over, in the order in which they were held.
@@ -142,7 +160,7 @@ mod tests {
         let mut queue = LogQueue::default();
         queue.push(record());
         assert_eq!(queue.hold(message("a")), None);
-        assert_eq!(queue.take_batch().unwrap().sequence, 1);
+        assert_eq!(queue.take_batch(Duration::ZERO).unwrap().sequence, 1);
         assert_eq!(queue.pop_released(), None);
         assert_eq!(
             queue.on_durable(1)[0].ceiling,
@@ -160,8 +178,8 @@ mod tests {
             "nothing was ever logged"
         );
         queue.push(record());
-        queue.take_batch();
-        assert_eq!(queue.take_batch(), None);
+        queue.take_batch(Duration::ZERO);
+        assert_eq!(queue.take_batch(Duration::ZERO), None);
         assert_eq!(queue.hold(message("b")), None);
         queue.on_durable(1);
         assert_eq!(queue.pop_released(), Some(message("b")));
@@ -173,9 +191,12 @@ mod tests {
         let mut queue = LogQueue::default();
         for _ in 0..3 {
             queue.push(record());
-            queue.take_batch();
+            queue.take_batch(Duration::ZERO);
         }
         assert_eq!(queue.on_durable(2).len(), 2);
+        let waited = Duration::from_millis(7);
+        assert_eq!(queue.stalled_for(waited), waited);
         assert_eq!(queue.on_durable(3).len(), 1);
+        assert_eq!(queue.stalled_for(waited), Duration::ZERO);
     }
 }

@@ -26,6 +26,7 @@ use crate::outbox::Outbox;
 use crate::partition_channel::PartitionChannel;
 use crate::questions::Questions;
 use crate::registry::Registry;
+use crate::transfers::Transfers;
 use clock::{ClockBoundWait, DurableCeiling, HybridClock, Now, Timestamp};
 use cluster::{Founder, FoundingPlan, Peers};
 use partition::log::{LogRecord, RecoveredLog};
@@ -48,6 +49,7 @@ mod joining_test;
 mod leadership;
 mod membership;
 mod status;
+mod transfers;
 
 /// How many nodes hold each partition, if there are as many.
 const REPLICATION: usize = 3;
@@ -109,6 +111,7 @@ pub struct Node {
     pub(crate) peers: Peers,
     pub(crate) questions: Questions,
     pub(crate) registry: Registry,
+    pub(crate) transfers: Transfers,
     pub(crate) work: VecDeque<Work>,
     /// Replies of this node's own replicas to this node's own gateway.
     pub(crate) own_replies: VecDeque<(RequestNumber, PartitionReply)>,
@@ -167,6 +170,7 @@ impl Node {
             peers: Peers::new(NodeId(0)),
             questions: Questions::default(),
             registry: Registry::default(),
+            transfers: Transfers::default(),
             work: VecDeque::new(),
             own_replies: VecDeque::new(),
             log_bytes: 0,
@@ -364,6 +368,7 @@ impl Node {
             Event::Founding { from, message } => self.on_founding_message(now, from, message),
             Event::LogDurable { sequence } => self.on_log_durable(now, sequence),
             Event::Store(report) => self.on_store_report(report),
+            Event::Leave => self.transfers.leave(),
         }
         self.maybe_tick(now);
         self.do_work(now);
@@ -422,7 +427,7 @@ impl Node {
     }
 
     fn hand_over_log(&mut self, now: &Now) {
-        let Some(batch) = self.log.take_batch() else {
+        let Some(batch) = self.log.take_batch(now.monotonic) else {
             return;
         };
         let sequence = batch.sequence;

@@ -383,8 +383,8 @@ impl Gateway {
     ) -> Result<(), RequestError> {
         match request {
             ClientRequest::Commit(commit) => return self.begin_commit(cx, client, commit, out),
-            ClientRequest::Map | ClientRequest::Status => {
-                let why = "the map and the status are the node's to answer".to_owned();
+            ClientRequest::Map | ClientRequest::Status | ClientRequest::Transfer { .. } => {
+                let why = "the map, the status and transfers are the node's to answer".to_owned();
                 return Err(RequestError::Invalid { why });
             }
             _ => {}
@@ -466,7 +466,10 @@ impl Gateway {
                 let timestamp = self.snapshot(cx, Snapshot::Fresh, out)?;
                 answer(out, client, Ok(ClientAnswer::Timestamp(timestamp)));
             }
-            ClientRequest::Commit(_) | ClientRequest::Map | ClientRequest::Status => {}
+            ClientRequest::Commit(_)
+            | ClientRequest::Map
+            | ClientRequest::Status
+            | ClientRequest::Transfer { .. } => {}
         }
         Ok(())
     }

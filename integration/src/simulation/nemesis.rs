@@ -33,6 +33,10 @@ pub enum FaultKind {
     Pause,
     /// A client's connection breaks.
     CutClient,
+    /// The leadership of some partitions is handed over, one after another.
+    Transfer,
+    /// A disk does not finish a write for a while; the node goes on otherwise.
+    StallDisk,
     /// A clock leaves its bound, or is vouched for no more. Then only serializability, atomicity and
     /// durability are promised; not among [`FaultKind::ALL`].
     BreakClock,
@@ -40,7 +44,7 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// Every kind after which everything that is promised must hold.
-    pub const ALL: [FaultKind; 12] = [
+    pub const ALL: [FaultKind; 14] = [
         FaultKind::CrashOne,
         FaultKind::CrashMajority,
         FaultKind::CrashAll,
@@ -53,6 +57,8 @@ impl FaultKind {
         FaultKind::SlowDisk,
         FaultKind::Pause,
         FaultKind::CutClient,
+        FaultKind::Transfer,
+        FaultKind::StallDisk,
     ];
 
     /// In words, for a summary.
@@ -71,6 +77,8 @@ impl FaultKind {
             FaultKind::Pause => "pause",
             FaultKind::CutClient => "client cut off",
             FaultKind::BreakClock => "clock out of bound",
+            FaultKind::Transfer => "leadership handed over",
+            FaultKind::StallDisk => "disk stalled",
         }
     }
 }

@@ -193,6 +193,7 @@ impl WorldOptions {
             .map(|seat| draw_clock(random, seat, skewed))
             .collect();
         options.timing = draw_timing(random);
+        draw_spread(seed, &mut options.timing);
         options.reconnect = ms(20 + random.below(300));
         options.readable = wanted.readable;
         #[cfg(feature = "mutants")]
@@ -239,6 +240,15 @@ fn draw_timing(random: &mut SplitMix64) -> Timing {
         },
         ..Timing::default()
     }
+}
+
+/// Leaders move often, and to nodes that started a moment ago; or they stay.
+fn draw_spread(seed: u64, timing: &mut Timing) {
+    let mut random = SplitMix64::new(seed ^ 0x7370_7265_6164);
+    let every = ms(200 + random.below(2000));
+    timing.spread_every = random.chance(3, 4).then_some(every);
+    timing.settle = ms(200 + random.below(3000));
+    timing.disk_stall = ms(400 + random.below(800));
 }
 
 /// Who works in a world, and what befalls it.

@@ -15,6 +15,9 @@ impl Node {
         let reply = match request {
             ClientRequest::Status => self.status(now).map(|s| ClientAnswer::Status(Box::new(s))),
             ClientRequest::Map => self.map_answer().map(ClientAnswer::Map),
+            ClientRequest::Transfer { partition, to } if self.membership.is_some() => {
+                return self.on_client_transfer(now, client, partition, to);
+            }
             request => match self.check_serving(now, &request) {
                 Ok(()) => {
                     let event = GatewayEvent::Client { client, request };

@@ -101,22 +101,30 @@ impl Node {
         self.contradicting = contradicting;
     }
 
+    /// Hands over what can be handed over within a moment, and resigns from the rest.
     fn give_up_leaderships(&mut self, now: &Now) {
         let leads = |(partition, replica): (&PartitionId, &partition::Replica)| {
             (replica.leader() == self.me()).then_some(*partition)
         };
         for partition in self.replicas.iter().filter_map(leads).collect::<Vec<_>>() {
-            let Some(replica) = self.replicas.get_mut(&partition) else {
-                continue;
-            };
-            let mut out = Vec::new();
-            let context = ReplicaContext {
-                now,
-                promised: self.heartbeats.promised(),
-            };
-            replica.resign(&context, &mut out);
-            self.do_replica_effects(now, partition, out);
+            if !self.hands_over_soon(now, partition) {
+                self.resign(now, partition);
+            }
         }
+    }
+
+    /// Leads a partition no more, whoever may lead it next.
+    pub(super) fn resign(&mut self, now: &Now, partition: PartitionId) {
+        let Some(replica) = self.replicas.get_mut(&partition) else {
+            return;
+        };
+        let mut out = Vec::new();
+        let context = ReplicaContext {
+            now,
+            promised: self.heartbeats.promised(),
+        };
+        replica.resign(&context, &mut out);
+        self.do_replica_effects(now, partition, out);
     }
 
     /// Tells this node's clock as it reads.

@@ -72,6 +72,9 @@ impl Node {
                 }
             }
             ReplicaEffect::LostLeadership => tracing::info!(%partition, "no longer leads"),
+            ReplicaEffect::TransferEnded { to, ended } => {
+                self.on_transfer_ended(now, partition, to, ended);
+            }
         }
     }
 
@@ -147,7 +150,10 @@ impl Node {
             .latest()
             .plus(self.config.timing.promise + self.config.timing.drift_max);
         let ceiling = self.ceiling.durable();
-        let reply = self.heartbeats.answer(heartbeat, later, ceiling, furthest);
+        let standing = self.standing_to_lead(now);
+        let reply = self
+            .heartbeats
+            .answer(heartbeat, later, ceiling, furthest, standing);
         // A term that this heartbeat taught must be durable before the promise is acknowledged.
         let message = PeerMessage::HeartbeatReply(reply);
         self.hold_for_log(Held::Peer { to: from, message });
@@ -168,6 +174,8 @@ impl Node {
     }
 
     pub(super) fn on_heartbeat_reply(&mut self, now: &Now, from: NodeId, reply: &HeartbeatReply) {
+        self.transfers
+            .on_standing(now.monotonic, from, reply.standing);
         for acknowledged in self.heartbeats.on_reply(from, reply) {
             self.acknowledge(from, acknowledged);
         }
@@ -195,6 +203,7 @@ impl Node {
             self.next_tick = now.monotonic + self.config.timing.tick;
             self.tick_founder(now);
             self.tick_clocks(now);
+            self.tick_transfers(now);
             self.tick_replicas(now);
             self.tick_gateway(now);
             self.tick_channel(now);

@@ -42,6 +42,7 @@ mod routing;
 mod scan;
 mod transact;
 mod transaction;
+mod transfer;
 
 pub use error::Error;
 pub use keyspaces::KEYSPACE_NAME_BYTES_MAX;

@@ -5,6 +5,7 @@ use crate::checker::ClusterState;
 use crate::simulation::network::Seat;
 use node::Event;
 use std::time::Duration;
+use wire::ids::{NodeId, PartitionId};
 use wire::message::{ClientAnswer, ClientReply, ClientRequest};
 
 /// The connection that questions from outside come over; clients have others.
@@ -47,6 +48,28 @@ impl World {
             took: at - asked,
             reply,
         }))
+    }
+
+    /// Which partitions are led and served now, and at which seat.
+    pub fn serving(&self) -> Vec<(Seat, PartitionId)> {
+        let mut serving = Vec::new();
+        for machine in &self.machines {
+            let replicas = machine.node.iter().flat_map(|node| node.replicas());
+            let led = replicas.filter(|(_, replica)| replica.is_serving());
+            serving.extend(led.map(|(partition, _)| (machine.seat, *partition)));
+        }
+        serving
+    }
+
+    /// Asks a leader to hand over a partition, and does not wait for what comes of it.
+    pub fn begin_transfer(&mut self, seat: Seat, partition: PartitionId, to: Option<NodeId>) {
+        self.control_requests += 1;
+        let event = Event::Client {
+            connection: CONTROL_CONNECTION,
+            number: self.control_requests,
+            request: ClientRequest::Transfer { partition, to },
+        };
+        self.give(seat, event);
     }
 
     pub(super) fn control_answer(

@@ -6,6 +6,7 @@ use crate::simulation::nemesis::{Fault, FaultKind};
 use crate::simulation::network::{CHANCE_PARTS, DelayModel, Disturbance, NetworkMode, Seat};
 use std::time::Duration;
 use wire::SplitMix64;
+use wire::ids::NodeId;
 
 impl World {
     pub(super) fn next_strike(&mut self) {
@@ -100,6 +101,10 @@ impl World {
                 let machine = &mut self.machines[seat];
                 machine.busy_until = machine.busy_until.max(until);
             }
+            FaultKind::Transfer => self.begin_transfers(random),
+            FaultKind::StallDisk => {
+                self.machines[seat].flush = DelayModel::exactly(fault.lasts);
+            }
             FaultKind::CutClient => {
                 if !self.sessions.is_empty() {
                     let session = random.below(self.sessions.len() as u64) as usize;
@@ -133,7 +138,10 @@ impl World {
                 self.disturb_around(seat, Disturbance::default());
             }
             FaultKind::BreakClock => self.mend_clock(seat),
-            FaultKind::SlowDisk => self.machines[seat].flush = self.options.flush,
+            FaultKind::SlowDisk | FaultKind::StallDisk => {
+                self.machines[seat].flush = self.options.flush;
+            }
+            FaultKind::Transfer => self.begin_transfers(&mut SplitMix64::new(!fault.seed)),
             FaultKind::Clock | FaultKind::Pause | FaultKind::CutClient => {}
         }
     }
@@ -148,6 +156,18 @@ impl World {
     /// A node's clock is right again.
     pub fn mend_clock(&mut self, seat: Seat) {
         self.machines[seat].clock.mend();
+    }
+
+    /// Some of the leaders are asked to hand over, to whomever they like or to one that is named.
+    fn begin_transfers(&mut self, random: &mut SplitMix64) {
+        for (seat, partition) in self.serving() {
+            if random.chance(1, 2) {
+                continue;
+            }
+            let named = NodeId(1 + random.below(self.options.nodes as u64) as u32);
+            let to = random.chance(1, 2).then_some(named);
+            self.begin_transfer(seat, partition, to);
+        }
     }
 
     fn cut_off(&mut self, seat: Seat) {

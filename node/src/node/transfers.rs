@@ -1,0 +1,285 @@
+//! Gives leaderships away: when a client asks for it, when this node should lead nothing, and so that
+//! each node leads about its share ([`crate::transfers`]).
+
+use super::Node;
+use crate::transfers::DIFFERENCE_MIN;
+use clock::Now;
+use partition::{Replica, ReplicaContext};
+use std::time::Duration;
+use txn::ClientTag;
+use wire::ids::{NodeId, PartitionId};
+use wire::message::{ClientAnswer, RequestError, Standing, TransferFailure, Transferred, Unfit};
+
+/// A member that lacks more entries than this is behind: leaderships are not moved to it unasked.
+const NEAR_ENTRIES: u64 = 256;
+
+impl Node {
+    /// Begins to hand over the leadership of a partition; `to`: `None` for the fittest member. Gives
+    /// whom it goes to.
+    ///
+    /// # Errors
+    /// If this node does not lead and serve it, or the target cannot take it.
+    pub fn begin_transfer(
+        &mut self,
+        now: &Now,
+        partition: PartitionId,
+        to: Option<NodeId>,
+    ) -> Result<NodeId, TransferFailure> {
+        self.start_transfer(now, partition, to, None)
+    }
+
+    /// How many partitions this node leads.
+    pub fn leads(&self) -> usize {
+        self.replicas.values().filter(|r| r.is_serving()).count()
+    }
+
+    /// How many leaderships it is about to hand over or could not yet: a node that is told to leave
+    /// ([`crate::Event::Leave`]) has nothing more to do when there are none.
+    pub fn yet_to_hand_over(&self) -> usize {
+        self.transfers.len().max(self.leads())
+    }
+
+    /// Why this node should lead nothing at present.
+    pub fn unfit(&self, now: &Now) -> Option<Unfit> {
+        if !now.is_vouched() {
+            return Some(Unfit::NoClock);
+        }
+        let settling = now.monotonic < self.started_at + self.config.timing.settle;
+        let unfit = self.transfers.unfit(now.monotonic);
+        unfit.or(settling.then_some(Unfit::Starting))
+    }
+
+    /// What this node tells others of itself.
+    pub(super) fn standing_to_lead(&self, now: &Now) -> Standing {
+        Standing {
+            leads: self.leads() as u32,
+            unfit: self.unfit(now),
+        }
+    }
+
+    pub(super) fn on_client_transfer(
+        &mut self,
+        now: &Now,
+        client: ClientTag,
+        partition: PartitionId,
+        to: Option<NodeId>,
+    ) {
+        if let Some(to) = to
+            && self.transfers.join(partition, to, client)
+        {
+            return;
+        }
+        if let Err(why) = self.start_transfer(now, partition, to, Some(client)) {
+            let error = RequestError::NotTransferred { partition, why };
+            self.answer(now, client, Err(error));
+        }
+    }
+
+    fn start_transfer(
+        &mut self,
+        now: &Now,
+        partition: PartitionId,
+        to: Option<NodeId>,
+        asker: Option<ClientTag>,
+    ) -> Result<NodeId, TransferFailure> {
+        let to = self.check_target(now, partition, to)?;
+        self.transfers.begin(partition, to, asker);
+        let replica = self.replicas.get_mut(&partition);
+        let replica = replica.expect("the target of a partition was chosen by its replica");
+        let mut out = Vec::new();
+        let context = ReplicaContext {
+            now,
+            promised: self.heartbeats.promised(),
+        };
+        let begun = replica.begin_transfer(&context, to, &mut out);
+        if let Err(why) = begun {
+            self.transfers.end(now.monotonic, partition);
+            return Err(why);
+        }
+        tracing::info!(%partition, %to, "hands its leadership over");
+        self.do_replica_effects(now, partition, out);
+        Ok(to)
+    }
+
+    fn check_target(
+        &self,
+        now: &Now,
+        partition: PartitionId,
+        to: Option<NodeId>,
+    ) -> Result<NodeId, TransferFailure> {
+        let Some(replica) = self.replicas.get(&partition) else {
+            return Err(self.elsewhere(partition));
+        };
+        if let Some(target) = self.transfers.target(partition) {
+            return Err(TransferFailure::UnderWay { target });
+        }
+        let leader = replica.leader();
+        if leader.is_none() || leader != self.me() {
+            return Err(TransferFailure::NotLeader { leader });
+        }
+        let Some(target) = to else {
+            let fittest = self.fittest(now, replica);
+            return fittest.ok_or(TransferFailure::NobodyFit);
+        };
+        if self.me() == Some(target) {
+            return Err(TransferFailure::LeadsAlready { target });
+        }
+        if !replica.descriptor().members.contains(&target) {
+            return Err(TransferFailure::NotMember { target });
+        }
+        match self.standing_of(now, target) {
+            None => Err(TransferFailure::Unreachable { target }),
+            Some(Standing {
+                unfit: Some(why), ..
+            }) if why != Unfit::Starting => Err(TransferFailure::Unfit { target, why }),
+            Some(_) => Ok(target),
+        }
+    }
+
+    /// Why a partition of which this node holds no replica is not transferred by it.
+    fn elsewhere(&self, partition: PartitionId) -> TransferFailure {
+        let membership = self.membership.as_ref();
+        match membership.filter(|m| m.map.get(partition).is_some()) {
+            Some(membership) => TransferFailure::NotLeader {
+                leader: membership.channel.leader_hint(partition),
+            },
+            None => TransferFailure::NoSuchPartition,
+        }
+    }
+
+    /// How a node stands, if it is connected and was heard of late.
+    fn standing_of(&self, now: &Now, node: NodeId) -> Option<Standing> {
+        let is_connected = self.peers.get(node).is_some_and(|peer| peer.connected);
+        let standing = self.transfers.standing(now.monotonic, node)?;
+        is_connected.then_some(standing)
+    }
+
+    /// The member that should lead instead of this node: one that is fit before one that has just
+    /// started, one that has the log before one that is behind, then the one that leads least.
+    fn fittest(&self, now: &Now, replica: &Replica) -> Option<NodeId> {
+        let rank = |member: &NodeId| {
+            let standing = self.standing_of(now, *member)?;
+            let is_starting = match standing.unfit {
+                None => false,
+                Some(Unfit::Starting) => true,
+                Some(_) => return None,
+            };
+            let is_behind = replica.lag_of(*member) > NEAR_ENTRIES;
+            Some((is_starting, is_behind, standing.leads, *member))
+        };
+        let members = replica.descriptor().members.iter();
+        let others = members.filter(|member| self.me() != Some(**member));
+        let (.., fittest) = others.filter_map(rank).min()?;
+        Some(fittest)
+    }
+
+    pub(super) fn on_transfer_ended(
+        &mut self,
+        now: &Now,
+        partition: PartitionId,
+        to: NodeId,
+        ended: Result<(), TransferFailure>,
+    ) {
+        match ended {
+            Ok(()) => tracing::info!(%partition, %to, "leadership is handed over"),
+            Err(why) => {
+                tracing::warn!(%partition, %to, %why, "leadership is not handed over");
+                if self.clock_watch.is_quarantined() {
+                    self.resign(now, partition);
+                }
+            }
+        }
+        let Some(from) = self.me() else { return };
+        for client in self.transfers.end(now.monotonic, partition) {
+            let reply = match ended {
+                Ok(()) => Ok(ClientAnswer::Transferred(Transferred {
+                    partition,
+                    from,
+                    to,
+                })),
+                Err(why) => Err(RequestError::NotTransferred { partition, why }),
+            };
+            self.answer(now, client, reply);
+        }
+    }
+
+    /// Before the replicas' own ticks: whether they may lead, and what is to be given away.
+    pub(super) fn tick_transfers(&mut self, now: &Now) {
+        let stalls = self.log.stalled_for(now.monotonic) >= self.config.timing.disk_stall;
+        if stalls {
+            self.transfers.on_disk_stalled(now.monotonic);
+        }
+        let unfit = self.unfit(now);
+        let may_lead = !stalls && !matches!(unfit, Some(Unfit::Leaving | Unfit::NoClock));
+        for replica in self.replicas.values_mut() {
+            replica.set_fit_to_lead(may_lead);
+        }
+        match unfit {
+            Some(Unfit::Starting) => {}
+            Some(_) => self.maybe_relinquish(now),
+            None => self.maybe_spread(now),
+        }
+    }
+
+    /// Whether a partition is being handed over, or can be to a member that has its log.
+    pub(super) fn hands_over_soon(&mut self, now: &Now, partition: PartitionId) -> bool {
+        if self.transfers.target(partition).is_some() {
+            return true;
+        }
+        let Some(replica) = self.replicas.get(&partition) else {
+            return false;
+        };
+        let fittest = self.fittest(now, replica);
+        let near = fittest.filter(|member| replica.lag_of(*member) <= NEAR_ENTRIES);
+        near.is_some_and(|to| self.start_transfer(now, partition, Some(to), None).is_ok())
+    }
+
+    /// Gives away everything that it leads, to whoever can take it.
+    fn maybe_relinquish(&mut self, now: &Now) {
+        if !self.transfers.is_relinquish_due(now.monotonic) {
+            return;
+        }
+        for partition in self.led() {
+            if let Err(why) = self.start_transfer(now, partition, None, None) {
+                tracing::debug!(%partition, %why, "a leadership that should go stays for now");
+            }
+        }
+    }
+
+    fn led(&self) -> Vec<PartitionId> {
+        let served = self.replicas.iter().filter(|(_, r)| r.is_serving());
+        served.map(|(partition, _)| *partition).collect()
+    }
+
+    /// Gives one leadership to a node that leads fewer.
+    fn maybe_spread(&mut self, now: &Now) {
+        let Some(every) = self.config.timing.spread_every else {
+            return;
+        };
+        let random = &mut self.random;
+        let pause = || every / 2 + Duration::from_nanos(random.below(every.as_nanos() as u64 + 1));
+        if !self.transfers.is_spread_due(now.monotonic, pause) {
+            return;
+        }
+        let mine = self.leads() as u32;
+        let lesser = |node: NodeId| {
+            let standing = self.transfers.settled_standing(now.monotonic, node)?;
+            let is_fit = standing.unfit.is_none() && self.standing_of(now, node).is_some();
+            let differ = standing.leads + DIFFERENCE_MIN <= mine;
+            (is_fit && differ).then_some(standing.leads)
+        };
+        let choices = self.led().into_iter().flat_map(|partition| {
+            let replica = &self.replicas[&partition];
+            let members = replica.descriptor().members.iter();
+            let near = members.filter(|member| replica.lag_of(**member) <= NEAR_ENTRIES);
+            near.filter_map(|member| Some((lesser(*member)?, partition, *member)))
+                .collect::<Vec<_>>()
+        });
+        if let Some((leads, partition, to)) = choices.min() {
+            tracing::info!(%partition, %to, mine, leads, "spreads leaderships");
+            if let Err(why) = self.start_transfer(now, partition, Some(to), None) {
+                tracing::debug!(%partition, %to, %why, "a leadership stays for now");
+            }
+        }
+    }
+}
