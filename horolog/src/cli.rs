@@ -5,7 +5,7 @@
 
 use crate::commands::{
     add, append, bench, cas, delete, dev, get, import, keyspace, max, min, outcome, partitions,
-    put, scan, shell, start, status, timestamp, txn,
+    put, scan, shell, start, status, timestamp, transfer, txn,
 };
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -62,6 +62,7 @@ pub(crate) enum DataCommand {
     Keyspace(keyspace::Keyspace),
     Status(status::Status),
     Partitions(partitions::Partitions),
+    Transfer(transfer::Transfer),
 }
 
 // Where the cluster is, and how to answer. (No doc comment: it would become the help of the commands

@@ -14,11 +14,11 @@ use std::io::{self, IsTerminal};
 use std::time::Duration;
 use tokio::task::JoinSet;
 use wire::client::{Client, Error, Transaction};
-use wire::ids::{KeyspaceId, TransactionId};
+use wire::ids::{KeyspaceId, NodeId, PartitionId, TransactionId};
 use wire::keys::{Key, KeyRange};
 use wire::message::{
     AbortReason, Committed, Guard, MapAnswer, MemberAddress, NodeStatus, Operation, OperationKind,
-    OutcomeAnswer, RequestError, Rival, Row, TransactionName, VersionedValue,
+    OutcomeAnswer, RequestError, Rival, Row, TransactionName, Transferred, VersionedValue,
 };
 
 /// How long an answer may take before it is said that it does.
@@ -118,6 +118,7 @@ impl Session {
             DataCommand::Keyspace(command) => command.run(self).await,
             DataCommand::Status(command) => command.run(self).await,
             DataCommand::Partitions(command) => command.run(self).await,
+            DataCommand::Transfer(command) => command.run(self).await,
         }
     }
 
@@ -354,6 +355,15 @@ impl Session {
     /// The map.
     pub(crate) async fn map(&self) -> Result<MapAnswer, Failure> {
         Ok(self.client.map().await?)
+    }
+
+    /// Hands the leadership of a partition over.
+    pub(crate) async fn transfer(
+        &self,
+        partition: PartitionId,
+        to: Option<NodeId>,
+    ) -> Result<Transferred, Failure> {
+        Ok(self.client.transfer(partition, to).await?)
     }
 
     /// What each node says of itself, or why it does not answer. All are asked at once.

@@ -19,4 +19,5 @@ pub(crate) mod shell;
 pub(crate) mod start;
 pub(crate) mod status;
 pub(crate) mod timestamp;
+pub(crate) mod transfer;
 pub(crate) mod txn;

@@ -13,6 +13,8 @@ use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// So long a node that stops may take to hand over what it leads.
+const LEAVE_WITHIN: Duration = Duration::from_secs(3);
 /// How often it is looked whether the node has stopped by itself.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
@@ -20,8 +22,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 ///
 /// The nodes named in --join found the cluster together, in whatever order they are started: there
 /// is no separate command for it. All of them are given the same list, in any order. A node that is
-/// started again on its data comes back as the one it was. ^C or SIGTERM stops it cleanly, and
-/// nothing is lost if it is killed.
+/// started again on its data comes back as the one it was. ^C or SIGTERM hands over the partitions that
+/// it leads and stops it; a second one stops it at once. Nothing is lost if it is killed.
 ///
 /// The clock: without --clock-bound the kernel must vouch for its clock (chrony or ntpd). The bound
 /// is a promise: if a machine's clock is off by more, transactions may be ordered wrongly.
@@ -151,14 +153,22 @@ async fn until_stopped(server: ServerHandle) -> Result<(), Failure> {
     let mut signals = StopSignals::catch()?;
     let mut look = tokio::time::interval(LOOK_EVERY);
     let mut standing = server.standing();
+    let mut is_leaving = false;
     loop {
         tokio::select! {
             why = signals.wait() => {
                 eprintln!("{why}: stopping");
-                server.stop();
-                return server.join().map_err(Failure::error);
+                if is_leaving {
+                    server.stop();
+                } else {
+                    server.leave(LEAVE_WITHIN);
+                }
+                is_leaving = true;
             }
-            Ok(()) = standing.changed() => eprintln!("{}", *standing.borrow_and_update()),
+            changed = standing.changed() => match changed {
+                Ok(()) => eprintln!("{}", *standing.borrow_and_update()),
+                Err(_) => return server.join().map_err(Failure::error),
+            },
             _ = look.tick() => {
                 if server.is_finished() {
                     return server.join().map_err(Failure::error);

@@ -4,8 +4,8 @@ use super::timer::Timer;
 use crate::config::{NodeConfig, Timing};
 use crate::event::{Effect, Event};
 use crate::node::{Node, NodeError};
-use clock::Timestamp;
 use clock::io::{BoundSource, MachineClock, NotVouched};
+use clock::{Now, Timestamp};
 use crossbeam_channel::Sender;
 use partition::log::io::{LogOptions, LogReport, LogTask, LogThread, WriteAheadLog};
 use partition::log::{LogError, RecoveredLog};
@@ -115,7 +115,14 @@ impl ServerHandle {
         self.standing.clone()
     }
 
-    /// Asks it to stop. What it has acknowledged is durable already.
+    /// Asks it to hand over the leaderships that it has, and then to stop; after `patience` it stops
+    /// with those that nobody could take. How far it is, [`ServerHandle::standing`] tells.
+    pub fn leave(&self, patience: Duration) {
+        // A server that has stopped already needs no asking.
+        self.stop.send(Report::Leave { patience }).ok();
+    }
+
+    /// Asks it to stop at once. What it has acknowledged is durable already.
     pub fn stop(&self) {
         // A server that has stopped already needs no asking.
         self.stop.send(Report::Stop).ok();
@@ -136,6 +143,7 @@ impl ServerHandle {
 enum Report {
     Log(LogReport),
     Store(StoreReport),
+    Leave { patience: Duration },
     Stop,
 }
 
@@ -184,6 +192,35 @@ impl Server {
     }
 }
 
+/// A node that hands over what it leads before it stops.
+struct Leaving {
+    patience: Duration,
+    /// Known from the first turn on.
+    until: Option<Duration>,
+    led: usize,
+}
+
+impl Leaving {
+    fn new(patience: Duration, led: usize) -> Leaving {
+        Leaving {
+            patience,
+            until: None,
+            led,
+        }
+    }
+
+    fn describe(&self, led_still: usize, is_over: bool) -> String {
+        let led = self.led;
+        match (led_still, is_over) {
+            (_, false) => format!("handing over the leadership of {led} partitions"),
+            (0, true) => format!("handed over the leadership of all {led} partitions"),
+            (still, true) => format!(
+                "stops while it leads {still} of {led} partitions: no other node could take them"
+            ),
+        }
+    }
+}
+
 /// The node thread's own.
 struct Running {
     node: Node,
@@ -200,6 +237,7 @@ struct Running {
     standing: watch::Sender<String>,
     /// It is a member and has said so.
     is_standing_final: bool,
+    leaving: Option<Leaving>,
     /// By the address that is dialled.
     channels: BTreeMap<String, PeerChannel>,
     /// Which address leads to which node.
@@ -257,6 +295,7 @@ impl Running {
             inbox,
             standing,
             is_standing_final: false,
+            leaving: None,
             channels: BTreeMap::new(),
             routes: BTreeMap::new(),
         })
@@ -305,6 +344,11 @@ impl Running {
             for report in reports.drain(..) {
                 match report {
                     Report::Stop => return Ok(()),
+                    Report::Leave { patience } => {
+                        self.leaving
+                            .get_or_insert(Leaving::new(patience, self.node.leads()));
+                        events.push(Event::Leave);
+                    }
                     Report::Log(LogReport::Durable { sequence }) => {
                         events.push(Event::LogDurable { sequence });
                     }
@@ -336,11 +380,32 @@ impl Running {
                 self.do_effect(effect)?;
             }
             self.tell_standing();
+            if self.has_left(&now) {
+                return Ok(());
+            }
             let wake = self.node.next_wake(&now).unwrap_or(Duration::from_secs(1));
             self.timer.set(wake).map_err(io_error("the timer"))?;
             // Under load there is always a next event; the sockets' tasks must have their turn too.
             tokio::task::yield_now().await;
         }
+    }
+
+    /// Whether a node that is to leave has handed over what it led, or waited for long enough.
+    fn has_left(&mut self, now: &Now) -> bool {
+        let Some(leaving) = &mut self.leaving else {
+            return false;
+        };
+        let left = self.node.yet_to_hand_over(now);
+        let latest = now.monotonic + leaving.patience;
+        let until = *leaving.until.get_or_insert(latest);
+        let is_over = left == 0 || now.monotonic >= until;
+        let description = leaving.describe(self.node.leads(), is_over);
+        self.standing.send_if_modified(|before| {
+            let changed = *before != description;
+            *before = description;
+            changed
+        });
+        is_over
     }
 
     /// Tells how far the founding is, until it is done.

@@ -33,10 +33,14 @@ impl Node {
         self.replicas.values().filter(|r| r.is_serving()).count()
     }
 
-    /// How many leaderships it is about to hand over or could not yet: a node that is told to leave
-    /// ([`crate::Event::Leave`]) has nothing more to do when there are none.
-    pub fn yet_to_hand_over(&self) -> usize {
-        self.transfers.len().max(self.leads())
+    /// How many leaderships it is handing over, or could: a node that is told to leave
+    /// ([`crate::Event::Leave`]) has nothing more to wait for when there are none.
+    pub fn yet_to_hand_over(&self, now: &Now) -> usize {
+        let others = self.replicas.iter().filter(|(partition, replica)| {
+            let is_under_way = self.transfers.target(**partition).is_some();
+            !is_under_way && replica.is_serving() && self.fittest(now, replica).is_some()
+        });
+        self.transfers.len() + others.count()
     }
 
     /// Why this node should lead nothing at present.
