@@ -227,12 +227,12 @@ impl Node {
 
     /// Whether a partition is being handed over, or can be to a member that has its log.
     pub(super) fn hands_over_soon(&mut self, now: &Now, partition: PartitionId) -> bool {
-        if self.transfers.target(partition).is_some() {
-            return true;
-        }
         let Some(replica) = self.replicas.get(&partition) else {
             return false;
         };
+        if let Some(target) = self.transfers.target(partition) {
+            return replica.lag_of(target) <= NEAR_ENTRIES;
+        }
         let fittest = self.fittest(now, replica);
         let near = fittest.filter(|member| replica.lag_of(*member) <= NEAR_ENTRIES);
         near.is_some_and(|to| self.start_transfer(now, partition, Some(to), None).is_ok())
