@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
 use wire::ids::NodeId;
+use wire::io::ListenerLimits;
 use wire::keys::Key;
 
 /// What a local cluster is made of.
@@ -113,6 +114,8 @@ impl LocalCluster {
                 clock: BoundSource::Fixed(options.clock_bound),
                 small: true,
                 timing: Timing::default(),
+                limits: ListenerLimits::default(),
+                metrics: None,
             });
             match server {
                 Ok(server) => cluster.servers.push(server),

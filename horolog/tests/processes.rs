@@ -8,6 +8,7 @@
 //! - [`processes::acknowledged_writes`]: what was acknowledged survives the death of all nodes at once;
 //! - [`processes::packages`]: real records go in and come out, and hot counters are exact;
 //! - [`processes::wrong_input`]: mistakes are refused with the remedy;
+//! - [`processes::crowd`]: ten thousand clients on one node, and what its metrics say meanwhile;
 //! - [`processes::local_cluster`]: `dev` keeps its data, and is there at once.
 //!
 //! What a real process cannot be made to suffer (unsynced writes lost, torn sectors, clocks that lie)
@@ -21,6 +22,7 @@ mod processes {
     mod io;
 
     mod acknowledged_writes;
+    mod crowd;
     mod first_steps;
     mod local_cluster;
     mod packages;

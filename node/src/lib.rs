@@ -7,6 +7,7 @@ pub mod io;
 
 mod clock_watch;
 mod config;
+mod counters;
 mod event;
 mod heartbeat;
 mod identity;
@@ -20,6 +21,7 @@ mod transfers;
 
 pub use clock_watch::QuarantineTiming;
 pub use config::{NodeConfig, Timing};
+pub use counters::{BUCKETS_US, Counters, Distribution};
 pub use event::{Effect, Event};
 pub use identity::Identity;
 pub use node::{Node, NodeError};

@@ -18,6 +18,7 @@
 
 use crate::clock_watch::{ClockPeers, ClockWatch};
 use crate::config::NodeConfig;
+use crate::counters::Counters;
 use crate::event::{Effect, Event};
 use crate::heartbeat::Heartbeats;
 use crate::identity::{Identity, META_FOUNDER, META_IDENTITY};
@@ -120,6 +121,7 @@ pub struct Node {
     pub(crate) random: SplitMix64,
     pub(crate) started_at: Duration,
     pub(crate) drift_refused: u64,
+    pub(crate) counters: Counters,
     /// Clients are served once this start's identity is durable.
     pub(crate) identity_durable: bool,
 }
@@ -177,6 +179,7 @@ impl Node {
             effects: Vec::new(),
             started_at: now.monotonic,
             drift_refused: 0,
+            counters: Counters::default(),
             identity_durable: false,
             membership: None,
             replicas: BTreeMap::new(),
@@ -357,6 +360,7 @@ impl Node {
                 self.on_client(now, ClientTag { connection, number }, request);
             }
             Event::ClientGone { connection } => {
+                self.counters.on_client_gone(connection);
                 self.work
                     .push_back(Work::Gateway(GatewayEvent::ClientGone { connection }));
             }
@@ -431,6 +435,7 @@ impl Node {
             return;
         };
         let sequence = batch.sequence;
+        self.counters.on_logged(now.monotonic, sequence);
         self.effects.push(Effect::Log(batch));
         if self.acknowledges_before_fsync() {
             self.on_log_durable(now, sequence);
@@ -462,6 +467,7 @@ impl Node {
     }
 
     fn on_log_durable(&mut self, now: &Now, sequence: u64) {
+        self.counters.on_durable(now.monotonic, sequence);
         for Durable {
             entries,
             ceiling,

@@ -1,6 +1,7 @@
 //! `start`: one node of a cluster.
 
 use crate::failure::Failure;
+use crate::io::open_files;
 use crate::io::signals::StopSignals;
 use crate::splits;
 use crate::text::bytes::Text;
@@ -12,6 +13,7 @@ use node::io::server::{Server, ServerHandle, ServerOptions};
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
+use wire::io::ListenerLimits;
 
 /// So long a node that stops may take to hand over what it leads.
 const LEAVE_WITHIN: Duration = Duration::from_secs(3);
@@ -73,6 +75,15 @@ pub(crate) struct Start {
     )]
     split_at: Vec<Text>,
 
+    /// Serve metrics for Prometheus there, at /metrics; on this machine only unless --insecure
+    #[arg(long, value_name = "ADDRESS", env = "HOROLOG_METRICS")]
+    metrics: Option<String>,
+
+    /// Client connections at a time; one beyond is told to ask another node
+    #[arg(long, value_name = "N", default_value_t = ListenerLimits::default().connections_max as u32)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    connections_max: u32,
+
     /// Listen beyond this machine without encryption and passwords
     #[arg(long)]
     insecure: bool,
@@ -80,7 +91,7 @@ pub(crate) struct Start {
 
 impl Start {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let address = resolve(&self.listen)?;
+        let address = resolve("--listen", &self.listen)?;
         let own = self
             .advertise
             .clone()
@@ -88,6 +99,12 @@ impl Start {
         self.check(address, &own)?;
         let listener = TcpListener::bind(address)
             .map_err(|error| Failure::error(format!("cannot listen at {address}: {error}")))?;
+        let metrics = self.metrics_listener()?;
+        let limits = ListenerLimits {
+            connections_max: self.connections_max as usize,
+            ..ListenerLimits::default()
+        };
+        open_files::allow(self.connections_max);
         let splits = splits::chosen(&self.split_at, self.partitions);
         let clock = match self.clock_bound {
             Some(bound) => BoundSource::Fixed(bound),
@@ -102,6 +119,8 @@ impl Start {
             clock,
             small: false,
             timing: Timing::default(),
+            limits,
+            metrics,
         });
         let server = server.map_err(Failure::error)?;
         let bound = self.clock_bound.map_or_else(
@@ -110,6 +129,24 @@ impl Start {
         );
         println!("listening at {}; clock bound {bound}", server.address());
         crate::runtime()?.block_on(until_stopped(server))
+    }
+
+    fn metrics_listener(&self) -> Result<Option<TcpListener>, Failure> {
+        let Some(at) = &self.metrics else {
+            return Ok(None);
+        };
+        let address = resolve("--metrics", at)?;
+        if !address.ip().is_loopback() && !self.insecure {
+            return Err(Failure::usage(format!(
+                "--metrics {address} can be reached from other machines, and tells anyone how this node fares. If the network itself is trusted, add --insecure"
+            )));
+        }
+        let listener = TcpListener::bind(address).map_err(|error| {
+            Failure::error(format!("cannot serve metrics at {address}: {error}"))
+        })?;
+        let at = listener.local_addr().map_err(Failure::error)?;
+        println!("metrics at http://{at}/metrics");
+        Ok(Some(listener))
     }
 
     /// Refuses what would be a mistake.
@@ -136,11 +173,11 @@ impl Start {
     }
 }
 
-fn resolve(listen: &str) -> Result<SocketAddr, Failure> {
+fn resolve(option: &str, listen: &str) -> Result<SocketAddr, Failure> {
     let resolved = listen.to_socket_addrs();
     let wrong = |why: String| {
         Failure::usage(format!(
-            "--listen {listen}: {why}; write HOST:PORT, for example 127.0.0.1:4001"
+            "{option} {listen}: {why}; write HOST:PORT, for example 127.0.0.1:4001"
         ))
     };
     let mut addresses = resolved.map_err(|error| wrong(error.to_string()))?;
@@ -193,7 +230,7 @@ mod tests {
         let line = ["start", "--data", "d", "--listen", listen, "--join", join];
         let start = Line::parse_from(line.iter().chain(more)).start;
         let own = start.advertise.clone().unwrap_or(listen.to_owned());
-        let checked = start.check(resolve(listen).unwrap(), &own);
+        let checked = start.check(resolve("--listen", listen).unwrap(), &own);
         checked.map_err(|failure| failure.to_string())
     }
 
@@ -211,6 +248,6 @@ mod tests {
         assert!(beyond.contains("--insecure"), "{beyond}");
         let more = ["--advertise", "a:1", "--insecure"];
         assert_eq!(check("0.0.0.0:1", "a:1,b:1", &more), Ok(()));
-        assert!(resolve("nowhere").is_err());
+        assert!(resolve("--listen", "nowhere").is_err());
     }
 }

@@ -7,7 +7,9 @@
 //!               after the other
 //! ```
 
+mod metrics;
 pub mod server;
 mod timer;
 
+pub use metrics::{SCRAPE_WITHIN, SCRAPES_MAX};
 pub use server::{Server, ServerError, ServerHandle, ServerOptions};

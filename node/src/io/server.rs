@@ -1,5 +1,6 @@
 //! One node of a cluster on a real machine.
 
+use super::metrics::{self, Scrape};
 use super::timer::Timer;
 use crate::config::{NodeConfig, Timing};
 use crate::event::{Effect, Event};
@@ -21,7 +22,7 @@ use tokio::sync::mpsc;
 use tokio::sync::{oneshot, watch};
 use wire::handshake::Membership;
 use wire::ids::NodeId;
-use wire::io::{Incoming, PeerChannel, SharedIdentity};
+use wire::io::{Incoming, ListenerLimits, PeerChannel, SharedIdentity};
 use wire::keys::Key;
 
 /// What came in from sockets and waits for the node thread; beyond this, sockets are not read.
@@ -48,6 +49,10 @@ pub struct ServerOptions {
     pub small: bool,
     /// Times.
     pub timing: Timing,
+    /// What connections may cost.
+    pub limits: ListenerLimits,
+    /// Where metrics are served, if they are.
+    pub metrics: Option<TcpListener>,
 }
 
 /// Why a server did not start, or stopped by itself.
@@ -143,7 +148,11 @@ impl ServerHandle {
 enum Report {
     Log(LogReport),
     Store(StoreReport),
-    Leave { patience: Duration },
+    Leave {
+        patience: Duration,
+    },
+    /// Somebody wants to know the numbers.
+    Scrape(oneshot::Sender<Scrape>),
     Stop,
 }
 
@@ -265,6 +274,9 @@ impl Running {
             BoundSource::Fixed(_) => "fixed (--clock-bound)".to_owned(),
         };
         let node = Node::new(config, recovered, &store, &now)?;
+        if let Some(listener) = options.metrics {
+            serve_metrics(listener, reports.clone())?;
+        }
         let log_reports = reports.clone();
         let log = LogThread::spawn(wal, move |report| {
             // The node thread ends before its log thread does.
@@ -282,7 +294,12 @@ impl Running {
         let listener = tokio::net::TcpListener::from_std(options.listener);
         let listener = listener.map_err(io_error("the listener"))?;
         Ok(Running {
-            sockets: wire::io::serve(listener, identity.clone(), incoming_sender.clone()),
+            sockets: wire::io::serve_within(
+                options.limits,
+                listener,
+                identity.clone(),
+                incoming_sender.clone(),
+            ),
             timer: Timer::new().map_err(io_error("a timer"))?,
             node,
             clock,
@@ -348,6 +365,16 @@ impl Running {
                         self.leaving
                             .get_or_insert(Leaving::new(patience, self.node.leads()));
                         events.push(Event::Leave);
+                    }
+                    Report::Scrape(to) => {
+                        let now = self.clock.now();
+                        let scrape = Scrape {
+                            status: self.node.told_status(&now),
+                            counters: self.node.counters().clone(),
+                            listener: self.sockets.counts(),
+                        };
+                        // Whoever asked may have gone.
+                        to.send(scrape).ok();
                     }
                     Report::Log(LogReport::Durable { sequence }) => {
                         events.push(Event::LogDurable { sequence });
@@ -524,6 +551,23 @@ impl Running {
             }
         }
     }
+}
+
+fn serve_metrics(
+    listener: TcpListener,
+    reports: mpsc::UnboundedSender<Report>,
+) -> Result<(), ServerError> {
+    listener
+        .set_nonblocking(true)
+        .map_err(io_error("the listener for metrics"))?;
+    let listener = tokio::net::TcpListener::from_std(listener);
+    let listener = listener.map_err(io_error("the listener for metrics"))?;
+    let ask = move |to| {
+        // A node that has ended drops the question, and the asker hears that.
+        reports.send(Report::Scrape(to)).ok();
+    };
+    tokio::spawn(metrics::serve(listener, std::sync::Arc::new(ask)));
+    Ok(())
 }
 
 fn open_log(options: &ServerOptions) -> Result<(WriteAheadLog, RecoveredLog), ServerError> {

@@ -12,6 +12,7 @@ use wire::message::{
 
 impl Node {
     pub(super) fn on_client(&mut self, now: &Now, client: ClientTag, request: ClientRequest) {
+        self.counters.on_request(now.monotonic, client, &request);
         let reply = match request {
             ClientRequest::Status => self.status(now).map(|s| ClientAnswer::Status(Box::new(s))),
             ClientRequest::Map => self.map_answer().map(ClientAnswer::Map),
@@ -93,6 +94,7 @@ impl Node {
         if connection == OWN_CONNECTION {
             self.registry.on_reply(number, &reply, now.monotonic);
         } else {
+            self.counters.on_answer(now.monotonic, client, &reply);
             self.effects.push(Effect::Reply {
                 connection,
                 number,

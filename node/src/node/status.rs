@@ -1,10 +1,21 @@
 //! What a node says of itself.
 
 use super::{Membership, Node};
+use crate::counters::Counters;
 use clock::Now;
 use wire::message::{NodeStatus, PeerStatus, RequestError};
 
 impl Node {
+    /// What it says of itself, once it is a member.
+    pub fn told_status(&self, now: &Now) -> Option<NodeStatus> {
+        self.status(now).ok()
+    }
+
+    /// What it has counted.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
     pub(super) fn status(&self, now: &Now) -> Result<NodeStatus, RequestError> {
         let Membership {
             identity, gateway, ..

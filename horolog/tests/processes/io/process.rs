@@ -93,6 +93,16 @@ impl Process {
         .await
     }
 
+    /// The memory that it really holds, bytes.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let file = PathBuf::from(format!("/proc/{}/status", self.child.id()));
+        let status = read(&file);
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+        let kib = line.and_then(|line| line.split_whitespace().nth(1));
+        let kib: Option<u64> = kib.and_then(|kib| kib.parse().ok());
+        1024 * kib.unwrap_or_else(|| panic!("no VmRSS in {}: {status}", file.display()))
+    }
+
     /// How it ended, if it has.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         if self.ended.is_none() {
