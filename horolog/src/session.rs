@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 use tokio::task::JoinSet;
-use wire::client::{Client, Error, Transaction};
+use wire::client::{Client, Error, ForUpdate, LockWait, Transaction};
 use wire::ids::{KeyspaceId, NodeId, PartitionId, TransactionId};
 use wire::keys::{Key, KeyRange};
 use wire::message::{
@@ -283,9 +283,22 @@ impl Session {
     }
 
     /// Reads and locks a key in the open transaction.
-    pub(crate) async fn get_for_update(&mut self, key: &Bytes) -> Result<(), Failure> {
-        let version = self.open_transaction()?.get_for_update(key).await?;
-        Ok(self.output.version(key, version.as_ref())?)
+    pub(crate) async fn get_for_update(
+        &mut self,
+        key: &Bytes,
+        wait: LockWait,
+    ) -> Result<(), Failure> {
+        let open = self.open_transaction()?;
+        match open.get_for_update_with(key, wait).await? {
+            ForUpdate::Locked(version) => Ok(self.output.version(key, version.as_ref())?),
+            ForUpdate::Taken { rival, .. } => Ok(self.output.print(
+                || format!("{} is locked by transaction {rival}", shown(key)),
+                || {
+                    let object = Object::new().bytes("key", key);
+                    object.with("locked_by", rival.to_string())
+                },
+            )?),
+        }
     }
 
     /// Commits the open transaction.
@@ -492,6 +505,7 @@ fn abort_parts(reason: &AbortReason) -> (&'static str, Option<&Key>) {
         AbortReason::Guard { key, .. } => ("guard", Some(key)),
         AbortReason::Operation { key, .. } => ("operation", Some(key)),
         AbortReason::Changed { key, .. } => ("changed", Some(key)),
+        AbortReason::HotKey { key, .. } => ("hot_key", Some(key)),
         AbortReason::Contention { key, .. } => ("contention", Some(key)),
         AbortReason::Expired => ("expired", None),
         AbortReason::Closed => ("closed", None),

@@ -111,6 +111,7 @@ fn abort_word(reason: &AbortReason) -> &'static str {
         AbortReason::Operation { .. } => "operation",
         AbortReason::Changed { .. } => "changed",
         AbortReason::Contention { .. } => "contention",
+        AbortReason::HotKey { .. } => "hot_key",
         AbortReason::Expired => "expired",
         AbortReason::Closed => "closed",
         AbortReason::OtherIdentity => "other_identity",

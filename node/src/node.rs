@@ -417,6 +417,10 @@ impl Node {
         for replica in self.replicas.values() {
             replica.invariants();
         }
+        if let Some(membership) = &self.membership {
+            membership.gateway.invariants();
+            membership.gateway.nothing_is_overdue();
+        }
         assert!(
             self.ceiling.durable() >= self.clock.ceiling(),
             "timestamps may be issued up to {}, but only {} is durable",
@@ -571,6 +575,10 @@ impl Node {
                     name,
                     attempt,
                 };
+                self.work.push_back(Work::Gateway(event));
+            }
+            PeerMessage::LockLost(lost) => {
+                let event = GatewayEvent::LockLost(lost);
                 self.work.push_back(Work::Gateway(event));
             }
             PeerMessage::Cancel { number, partition } => {

@@ -7,7 +7,7 @@ use clock::{Now, Timestamp};
 use wire::ids::{Attempt, Generation, NodeId, Term};
 use wire::keys::Key;
 use wire::message::{
-    LogPosition, PartitionReply, PartitionRequest, ReplicationMessage, TransactionName,
+    LockLost, LogPosition, PartitionReply, PartitionRequest, ReplicationMessage, TransactionName,
     TransferFailure,
 };
 
@@ -99,6 +99,16 @@ pub enum ReplicaEffect {
         holder: TransactionName,
         /// Under which attempt.
         attempt: Attempt,
+        /// An older transaction waits for it: the attempt is to end, even if its coordinator lives
+        /// (wound-wait, R11), unless it turns out to be committed.
+        wound: bool,
+    },
+    /// Unreplicated locks were dropped: their holder's gateway is to be told.
+    LockLost {
+        /// Which node.
+        gateway: NodeId,
+        /// What it is told.
+        lost: LockLost,
     },
     /// It was elected.
     BecameLeader {

@@ -16,7 +16,7 @@ use crate::overlay::Overlay;
 use crate::replication::Quorum;
 use crate::request_waiting_list::RequestWaitingList;
 use crate::timestamp_cache::TimestampCache;
-use crate::unreplicated_locks::UnreplicatedLocks;
+use crate::unreplicated_locks::{Dropped, UnreplicatedLocks};
 use crate::versions::StoreQuery;
 use clock::Timestamp;
 use std::collections::{BTreeMap, VecDeque};
@@ -127,15 +127,14 @@ impl Leadership {
     }
 
     /// Takes locks in memory from transactions for which an older one has waited for some time, and
-    /// tells on which keys (wound-wait, R11): locks of transactions that wait for each other end so.
-    pub(crate) fn wound_younger(&mut self, now: Duration, after: Duration) -> Vec<Key> {
+    /// tells which (wound-wait, R11): locks of transactions that wait for each other end so.
+    pub(crate) fn wound_younger(&mut self, now: Duration, after: Duration) -> Vec<Dropped> {
         let mut wounded = Vec::new();
         for (key, age) in self.waiting.oldest_writers(now, after) {
-            if let Some((holder, holder_age)) = self.unreplicated.holder_with_age(&key)
+            if let Some((_, holder_age)) = self.unreplicated.holder_with_age(&key)
                 && age < holder_age
             {
-                self.unreplicated.release(&key, holder);
-                wounded.push(key);
+                wounded.extend(self.unreplicated.wound(&key, age));
             }
         }
         wounded

@@ -39,6 +39,9 @@ pub struct ReplicaTiming {
     pub drift_max: Duration,
     /// A prepared lock that was waited for so long is pushed: does its coordinator live?
     pub push_after: Duration,
+    /// A prepared lock of a younger transaction that an older one waited for so long is ended: a few commit
+    /// times, so that what only takes its time is left alone.
+    pub wound_after: Duration,
     /// And again after each of these.
     pub push_every: Duration,
     /// So long the first attempt of a commit or prepare waits for locks.
@@ -59,6 +62,7 @@ impl Default for ReplicaTiming {
             },
             drift_max: Duration::from_millis(500),
             push_after: Duration::from_millis(100),
+            wound_after: Duration::from_millis(250),
             push_every: Duration::from_millis(500),
             first_attempt_wait_max: Duration::from_millis(40),
             later_attempt_wait_max: Duration::from_secs(2),

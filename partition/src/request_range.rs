@@ -15,7 +15,10 @@ pub(crate) fn lies_in(request: &PartitionRequest, range: &KeyRange) -> bool {
             ReadRequest::Scan { range, .. } => part(range),
         }),
         PartitionRequest::Lock(lock) => key(&lock.key),
-        PartitionRequest::Unlock { keys, .. } => keys.iter().all(key),
+        PartitionRequest::LockAll(lock) => lock.keys.iter().all(key),
+        PartitionRequest::KeepLocks { keys, .. } | PartitionRequest::Unlock { keys, .. } => {
+            keys.iter().all(key)
+        }
         PartitionRequest::Commit(commit) => {
             key(&commit.name.anchor)
                 && commit.reads.iter().all(part)

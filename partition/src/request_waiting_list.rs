@@ -6,7 +6,8 @@
 //!
 //! Invariants
 //! - A waiter stands under exactly one reason, and in at most one index of each kind.
-//! - At most [`WAITING_MAX`] wait.
+//! - At most [`WAITING_MAX`] wait; at most [`WAITING_ON_KEY_MAX`] writers and as many readers for one
+//!   key. If one more comes, the youngest goes: an old transaction never loses its place to young ones.
 
 use crate::asker::Asker;
 use crate::evaluation::StoreAnswers;
@@ -19,6 +20,9 @@ use wire::message::{PartitionRequest, TransactionName};
 
 /// The most requests that wait at one replica.
 pub(crate) const WAITING_MAX: usize = 16 * 1024;
+
+/// The most writers, and the most readers, that wait for the lock on one key.
+pub(crate) const WAITING_ON_KEY_MAX: usize = 1024;
 
 /// What a request waits for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -53,6 +57,8 @@ pub(crate) struct Waiter {
     pub(crate) arrived: Duration,
     /// Since when locks are in its way.
     pub(crate) locked_since: Option<Duration>,
+    /// It had to leave the queue for a key, for which so many wait.
+    pub(crate) crowded_out: Option<u32>,
 }
 
 impl Waiter {
@@ -62,6 +68,7 @@ impl Waiter {
             PartitionRequest::Commit(commit) => Some(commit.age),
             PartitionRequest::Prepare(prepare) => Some(prepare.age),
             PartitionRequest::Lock(lock) => Some(lock.age),
+            PartitionRequest::LockAll(lock) => Some(lock.age),
             _ => None,
         }
     }
@@ -88,8 +95,45 @@ struct Waiting {
 struct Queue {
     /// Readers have no age and stand first.
     waiters: BTreeSet<(Option<TransactionId>, u64)>,
-    /// Who holds the key, since when it was seen, and when it was last pushed.
-    holder: Option<(TransactionId, Attempt, Duration)>,
+    /// How many of them are readers.
+    readers: usize,
+    /// The prepared transaction that holds the key.
+    holder: Option<Holder>,
+}
+
+/// A prepared holder that is waited for.
+#[derive(Debug)]
+struct Holder {
+    id: TransactionId,
+    attempt: Attempt,
+    /// When to see next whether its coordinator lives.
+    push_due: Duration,
+    /// When to end it next, if it is younger than who waits.
+    wound_due: Duration,
+}
+
+/// What is known of a prepared lock that is waited for.
+pub(crate) struct HeldBy {
+    pub(crate) name: TransactionName,
+    pub(crate) attempt: Attempt,
+    pub(crate) age: TransactionId,
+}
+
+/// A prepared lock whose transaction is to be looked after.
+pub(crate) struct PushDue {
+    pub(crate) key: Key,
+    pub(crate) name: TransactionName,
+    pub(crate) attempt: Attempt,
+    /// An older transaction has waited for long: its attempt is to end.
+    pub(crate) wound: bool,
+}
+
+/// When prepared holders are looked after.
+#[derive(Clone, Copy)]
+pub(crate) struct PushTiming {
+    pub(crate) push_after: Duration,
+    pub(crate) wound_after: Duration,
+    pub(crate) every: Duration,
 }
 
 /// Requests that wait.
@@ -122,6 +166,7 @@ impl RequestWaitingList {
             WaitFor::Store(query) => drop(self.stores.insert(*query, ticket)),
             WaitFor::Lock { key, .. } => {
                 let queue = self.keys.entry(key.clone()).or_default();
+                queue.readers += usize::from(waiter.age().is_none());
                 queue.waiters.insert((waiter.age(), ticket));
             }
         }
@@ -139,6 +184,24 @@ impl RequestWaitingList {
         self.by_asker.insert(waiting.waiter.asker, ticket);
         let before = self.by_ticket.insert(ticket, waiting);
         assert!(before.is_none(), "request {ticket} waits twice");
+    }
+
+    /// Whether a request finds room in the queue for a key. If not, who has to leave it, perhaps the
+    /// request itself (`None`), and how many wait there.
+    pub(crate) fn crowd(&self, key: &Key, waiter: &Waiter) -> Option<(Option<u64>, u32)> {
+        let queue = self.keys.get(key)?;
+        let reads = waiter.age().is_none();
+        let alike = match reads {
+            true => queue.readers,
+            false => queue.waiters.len() - queue.readers,
+        };
+        if alike < WAITING_ON_KEY_MAX {
+            return None;
+        }
+        let waiting = queue.waiters.len() as u32;
+        let youngest = queue.waiters.last().filter(|_| !reads);
+        let leaves = youngest.filter(|last| **last > (waiter.age(), waiter.ticket));
+        Some((leaves.map(|(_, ticket)| *ticket), waiting))
     }
 
     /// Another copy of a request that waits already came in: one of them is enough. The later copy may
@@ -171,6 +234,7 @@ impl RequestWaitingList {
             WaitFor::Lock { key, .. } => {
                 if let Some(queue) = self.keys.get_mut(key) {
                     queue.waiters.remove(&(waiting.waiter.age(), ticket));
+                    queue.readers -= usize::from(waiting.waiter.age().is_none());
                     if queue.waiters.is_empty() {
                         self.keys.remove(key);
                     }
@@ -240,30 +304,50 @@ impl RequestWaitingList {
         all.map(|(_, ticket)| *ticket).collect()
     }
 
-    /// The prepared locks that were waited for long enough to see whether their coordinator lives:
-    /// at first after `after`, then every `every`.
+    /// The prepared locks that were waited for long enough: to see whether their coordinator lives, or to
+    /// end them if an older transaction waits (wound-wait, R11).
     pub(crate) fn due_pushes(
         &mut self,
         now: Duration,
-        after: Duration,
-        every: Duration,
-        holder: impl Fn(&Key) -> Option<(TransactionName, Attempt)>,
-    ) -> Vec<(Key, TransactionName, Attempt)> {
+        timing: PushTiming,
+        holder: impl Fn(&Key) -> Option<HeldBy>,
+    ) -> Vec<PushDue> {
         let mut pushes = Vec::new();
         for (key, queue) in &mut self.keys {
-            let Some((name, attempt)) = holder(key) else {
+            let Some(HeldBy { name, attempt, age }) = holder(key) else {
                 queue.holder = None;
                 continue;
             };
-            match &mut queue.holder {
-                Some((id, known, due)) if *id == name.id && *known == attempt => {
-                    if now >= *due {
-                        *due = now + every;
-                        pushes.push((key.clone(), name, attempt));
-                    }
-                }
-                other => *other = Some((name.id, attempt, now + after)),
+            let is_same = |known: &Holder| known.id == name.id && known.attempt == attempt;
+            let Some(known) = queue.holder.as_mut().filter(|known| is_same(known)) else {
+                queue.holder = Some(Holder {
+                    id: name.id,
+                    attempt,
+                    push_due: now + timing.push_after,
+                    wound_due: now + timing.wound_after,
+                });
+                continue;
+            };
+            let oldest = queue.waiters.iter().find_map(|(age, ticket)| {
+                let since = self.by_ticket.get(ticket)?.waiter.locked_since?;
+                age.map(|age| (age, since))
+            });
+            let is_older = |(oldest, since): (TransactionId, Duration)| {
+                oldest < age && now >= since + timing.wound_after
+            };
+            let wound = now >= known.wound_due && oldest.is_some_and(is_older);
+            if wound {
+                known.wound_due = now + timing.every;
+            } else if now < known.push_due {
+                continue;
             }
+            known.push_due = now + timing.every;
+            pushes.push(PushDue {
+                key: key.clone(),
+                name,
+                attempt,
+                wound,
+            });
         }
         pushes
     }
@@ -292,6 +376,20 @@ impl RequestWaitingList {
 
     /// Asserts what must hold.
     pub(crate) fn invariants(&self) {
+        for (key, queue) in &self.keys {
+            let readers = queue.waiters.iter().filter(|(age, _)| age.is_none());
+            assert_eq!(
+                readers.count(),
+                queue.readers,
+                "readers of {key} are counted"
+            );
+            let writers = queue.waiters.len() - queue.readers;
+            assert!(
+                queue.readers.max(writers) <= WAITING_ON_KEY_MAX,
+                "{} readers and {writers} writers wait for {key}, at most {WAITING_ON_KEY_MAX} may",
+                queue.readers
+            );
+        }
         let queued: usize = self.keys.values().map(|queue| queue.waiters.len()).sum();
         let indexed = self.serving.len()
             + self.promises.len()

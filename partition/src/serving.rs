@@ -3,14 +3,15 @@
 
 use crate::asker::Asker;
 use crate::collection::{self, Slot};
-use crate::committed_state::Released;
+use crate::committed_state::{MarkerState, Released};
 use crate::effects::{self, Effect};
 use crate::evaluation::{Evaluator, OUTCOME_RETENTION, StoreAnswers, Verdict};
 use crate::event::{ReplicaContext, ReplicaEffect};
 use crate::leadership::Leadership;
 use crate::replica::Replica;
 use crate::request_range;
-use crate::request_waiting_list::{WaitFor, Waiter};
+use crate::request_waiting_list::{HeldBy, PushTiming, WaitFor, Waiter};
+use crate::unreplicated_locks::Dropped;
 use crate::versions::{StoreAnswer, StoreQuery, StoreTask};
 use clock::Timestamp;
 use std::time::Duration;
@@ -45,6 +46,7 @@ impl Replica {
             answers: StoreAnswers::default(),
             arrived: cx.now.monotonic,
             locked_since: None,
+            crowded_out: None,
         };
         self.evaluate(cx, waiter, out);
     }
@@ -117,6 +119,7 @@ impl Replica {
             promise,
             closed,
             answers: &waiter.answers,
+            crowded_out: waiter.crowded_out,
             out_of_patience: since.is_some_and(|since| cx.now.monotonic >= since + patience),
             wanted: Vec::new(),
             #[cfg(feature = "mutants")]
@@ -131,6 +134,19 @@ impl Replica {
                 self.propose(effect, Some((waiter.asker, reply)));
             }
             Verdict::Wait(reason) => {
+                if let WaitFor::Lock { key, .. } = &reason
+                    && let Some((leaves, waiting)) = leadership.waiting.crowd(key, &waiter)
+                {
+                    let other = leaves.and_then(|ticket| leadership.waiting.take(ticket));
+                    let Some((mut other, _)) = other else {
+                        waiter.crowded_out = Some(waiting);
+                        return self.evaluate(cx, waiter, out);
+                    };
+                    let deadline = deadline(&mut waiter, &reason, cx.now.monotonic, &timing);
+                    leadership.waiting.insert(waiter, reason, deadline);
+                    other.crowded_out = Some(waiting);
+                    return self.evaluate(cx, other, out);
+                }
                 let deadline = deadline(&mut waiter, &reason, cx.now.monotonic, &timing);
                 leadership.waiting.insert(waiter, reason, deadline);
             }
@@ -361,10 +377,12 @@ impl Replica {
         let Some(leadership) = &mut self.leadership else {
             return;
         };
-        let untouched = leadership.unreplicated.expire(now);
-        leadership.released.extend(untouched);
-        let wounded = leadership.wound_younger(now, self.timing.push_after);
-        leadership.released.extend(wounded);
+        let mut dropped = leadership.unreplicated.expire(now);
+        dropped.extend(leadership.wound_younger(now, self.timing.push_after));
+        for Dropped { gateway, lost } in dropped {
+            leadership.released.extend(lost.keys.iter().cloned());
+            out.push(ReplicaEffect::LockLost { gateway, lost });
+        }
         self.wake_released(cx, out);
         self.on_overdue(cx, out);
         self.push_holders(now, out);
@@ -399,14 +417,25 @@ impl Replica {
         let state = &self.state;
         let holder = |key: &Key| {
             let lock = state.locks().holder(key)?;
-            Some((lock.name.clone(), lock.attempt))
+            let age = match &state.marker(lock.name.id)?.state {
+                MarkerState::Prepared(share) => share.age,
+                _ => return None,
+            };
+            let (name, attempt) = (lock.name.clone(), lock.attempt);
+            Some(HeldBy { name, attempt, age })
         };
-        let timing = &self.timing;
-        let pushes =
-            leadership
-                .waiting
-                .due_pushes(now, timing.push_after, timing.push_every, holder);
-        out.extend(pushes.into_iter().map(push));
+        let timing = PushTiming {
+            push_after: self.timing.push_after,
+            wound_after: self.timing.wound_after,
+            every: self.timing.push_every,
+        };
+        let pushes = leadership.waiting.due_pushes(now, timing, holder);
+        out.extend(pushes.into_iter().map(|due| ReplicaEffect::Push {
+            key: due.key,
+            holder: due.name,
+            attempt: due.attempt,
+            wound: due.wound,
+        }));
     }
 
     /// Every few seconds: looks whether something can be forgotten, and after what was abandoned.
@@ -494,6 +523,7 @@ fn push((key, holder, attempt): (Key, TransactionName, Attempt)) -> ReplicaEffec
         key,
         holder,
         attempt,
+        wound: false,
     }
 }
 

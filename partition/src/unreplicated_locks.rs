@@ -4,13 +4,18 @@
 //! not a storm of conflicts. Plain reads ignore them. Correctness never rests on them: prepare checks
 //! everything again, so losing them with the leader costs at most a retry.
 //!
+//! A lock that its holder did not give back is dropped when nobody touched it for [`UNTOUCHED_MAX`] (the
+//! gateway touches those of open transactions), or when an older transaction needs it; its gateway is
+//! told either way.
+//!
 //! Invariants: at most one transaction holds a key; a lock ends [`UNTOUCHED_MAX`] after it was last
 //! touched.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
-use wire::ids::TransactionId;
+use wire::ids::{NodeId, TransactionId};
 use wire::keys::Key;
+use wire::message::{LockLoss, LockLost};
 
 /// A lock that nobody touched for so long is dropped.
 pub(crate) const UNTOUCHED_MAX: Duration = Duration::from_secs(5);
@@ -19,7 +24,15 @@ pub(crate) const UNTOUCHED_MAX: Duration = Duration::from_secs(5);
 struct Held {
     id: TransactionId,
     age: TransactionId,
+    gateway: NodeId,
     touched: Duration,
+}
+
+/// Locks that were dropped, and the gateway to tell.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Dropped {
+    pub(crate) gateway: NodeId,
+    pub(crate) lost: LockLost,
 }
 
 /// Who holds which key, in memory only.
@@ -41,7 +54,14 @@ impl UnreplicatedLocks {
     }
 
     /// Takes a lock that nobody else holds; touches all locks of the same transaction.
-    pub(crate) fn take(&mut self, key: &Key, id: TransactionId, age: TransactionId, now: Duration) {
+    pub(crate) fn take(
+        &mut self,
+        key: &Key,
+        id: TransactionId,
+        age: TransactionId,
+        gateway: NodeId,
+        now: Duration,
+    ) {
         match self.by_key.get(key) {
             Some(held) => assert_eq!(
                 held.id, id,
@@ -52,17 +72,36 @@ impl UnreplicatedLocks {
                 let held = Held {
                     id,
                     age,
+                    gateway,
                     touched: now,
                 };
                 self.by_key.insert(key.clone(), held);
                 self.by_id.entry(id).or_default().push(key.clone());
             }
         }
+        self.touch(id, now);
+    }
+
+    /// The transaction's gateway gave a sign: it is still open.
+    pub(crate) fn touch(&mut self, id: TransactionId, now: Duration) {
         for key in self.by_id.get(&id).into_iter().flatten() {
             if let Some(held) = self.by_key.get_mut(key) {
                 held.touched = now;
             }
         }
+    }
+
+    /// Takes a lock from its holder, because an older transaction waits for it.
+    pub(crate) fn wound(&mut self, key: &Key, by: TransactionId) -> Option<Dropped> {
+        let held = self.by_key.get(key)?;
+        let (id, gateway) = (held.id, held.gateway);
+        self.release(key, id);
+        let lost = LockLost {
+            id,
+            keys: vec![key.clone()],
+            loss: LockLoss::Wounded { by },
+        };
+        Some(Dropped { gateway, lost })
     }
 
     /// Gives back one key, if this transaction holds it.
@@ -90,18 +129,22 @@ impl UnreplicatedLocks {
     }
 
     /// Drops what nobody touched for too long, and tells what that was.
-    pub(crate) fn expire(&mut self, now: Duration) -> Vec<Key> {
+    pub(crate) fn expire(&mut self, now: Duration) -> Vec<Dropped> {
         let untouched = |held: &Held| now.saturating_sub(held.touched) >= UNTOUCHED_MAX;
-        let gone: Vec<(Key, TransactionId)> = self
-            .by_key
-            .iter()
-            .filter(|(_, held)| untouched(held))
-            .map(|(key, held)| (key.clone(), held.id))
-            .collect();
-        for (key, id) in &gone {
-            self.release(key, *id);
+        let mut gone: BTreeMap<(TransactionId, NodeId), Vec<Key>> = BTreeMap::new();
+        for (key, held) in self.by_key.iter().filter(|(_, held)| untouched(held)) {
+            let keys = gone.entry((held.id, held.gateway)).or_default();
+            keys.push(key.clone());
         }
-        gone.into_iter().map(|(key, _)| key).collect()
+        let dropped = gone.into_iter().map(|((id, gateway), keys)| {
+            for key in &keys {
+                self.release(key, id);
+            }
+            let loss = LockLoss::Dropped;
+            let lost = LockLost { id, keys, loss };
+            Dropped { gateway, lost }
+        });
+        dropped.collect()
     }
 }
 
@@ -113,18 +156,29 @@ mod tests {
     #[test]
     fn a_lock_ends_when_nobody_touches_its_transaction() {
         let mut locks = UnreplicatedLocks::default();
-        locks.take(&key("a"), id(1), id(1), Duration::ZERO);
-        locks.take(&key("b"), id(1), id(1), Duration::from_secs(3));
+        let take = |locks: &mut UnreplicatedLocks, of: &str, now| {
+            locks.take(&key(of), id(1), id(1), NodeId(9), Duration::from_secs(now));
+        };
+        take(&mut locks, "a", 0);
+        take(&mut locks, "b", 3);
         assert_eq!(locks.expire(Duration::from_secs(7)), vec![]);
-        let gone = locks.expire(Duration::from_secs(8));
-        assert_eq!(gone, vec![key("a"), key("b")]);
+        locks.touch(id(1), Duration::from_secs(7));
+        assert_eq!(locks.expire(Duration::from_secs(11)), vec![]);
+        let gone = locks.expire(Duration::from_secs(12));
+        let lost = LockLost {
+            id: id(1),
+            keys: vec![key("a"), key("b")],
+            loss: LockLoss::Dropped,
+        };
+        let gateway = NodeId(9);
+        assert_eq!(gone, vec![Dropped { gateway, lost }]);
         assert_eq!(locks.holder(&key("a")), None);
     }
 
     #[test]
     fn only_the_holder_gives_a_lock_back() {
         let mut locks = UnreplicatedLocks::default();
-        locks.take(&key("a"), id(1), id(1), Duration::ZERO);
+        locks.take(&key("a"), id(1), id(1), NodeId(9), Duration::ZERO);
         assert!(!locks.release(&key("a"), id(2)));
         assert_eq!(locks.release_all(id(1)), vec![key("a")]);
         assert_eq!(locks.holder(&key("a")), None);

@@ -5,8 +5,8 @@ use std::time::Duration;
 use wire::ids::{Attempt, NodeId, PartitionId};
 use wire::keys::{Key, RangeMap};
 use wire::message::{
-    ClientReply, ClientRequest, CoordinatorState, PartitionReply, PartitionRequest, RequestNumber,
-    TransactionName,
+    ClientReply, ClientRequest, CoordinatorState, LockLost, PartitionReply, PartitionRequest,
+    RequestNumber, TransactionName,
 };
 
 /// Who a gateway is and how patient it is.
@@ -134,7 +134,11 @@ pub enum GatewayEvent {
         holder: TransactionName,
         /// The attempt that holds it.
         attempt: Attempt,
+        /// An older transaction waits: the attempt is to end, even if its coordinator lives.
+        wound: bool,
     },
+    /// A leader dropped locks of a transaction that this gateway serves.
+    LockLost(LockLost),
 }
 
 /// What a gateway wants done.

@@ -23,6 +23,7 @@
 //! Source: R4 and R5 of the protocol; CockroachDB's parallel commits (Taft et al., 2020, section 3.2)
 //! and TiDB's async commit for the timestamp that is the maximum of the participants' answers.
 
+use crate::locking::Locking;
 use crate::plan::Plan;
 use crate::refresh::Refreshing;
 use crate::request_waiting_list::{Flow, Order, RecoveryEnd, Turn, Working};
@@ -82,13 +83,8 @@ pub(crate) enum Phase {
     Refreshing(Refreshing),
     /// The record's answer.
     Record(RecordStep),
-    /// The locks on these keys, the first of them asked for.
-    Locking {
-        keys: Vec<Key>,
-        number: Option<RequestNumber>,
-        /// When the first of them was asked for.
-        asked_at: Duration,
-    },
+    /// The locks that are collected before an attempt.
+    Locking(Locking),
     /// The recovery of an attempt that another coordinator made.
     Recovering { attempt: Attempt, intent: Intent },
     /// The outcome, which is closed by being asked for.
@@ -271,7 +267,7 @@ impl Coordinator {
             Phase::Preparing(_) => self.on_prepare_reply(turn, number, partition, reply),
             Phase::Refreshing(_) => self.on_refresh_reply(turn, number, reply),
             Phase::Record(_) => self.on_record_reply(turn, reply),
-            Phase::Locking { .. } => self.on_lock_reply(turn, reply),
+            Phase::Locking(_) => self.on_lock_reply(turn, reply),
             Phase::AskingOutcome { .. } => self.on_outcome_reply(turn, reply),
             // Nothing is out in these phases: what was asked before is cancelled.
             Phase::BackingOff | Phase::Recovering { .. } => Flow::Waits,
@@ -291,7 +287,7 @@ impl Coordinator {
             Phase::Preparing(_) => self.on_prepare_unreachable(turn, number, partition),
             Phase::Refreshing(_) => self.on_refresh_unreachable(turn, number, partition),
             Phase::Record(_) => self.on_record_unreachable(turn, partition, waited),
-            Phase::Locking { .. } => self.on_lock_unreachable(turn),
+            Phase::Locking(_) => self.on_lock_unreachable(turn),
             Phase::AskingOutcome { .. } => self.on_outcome_unreachable(turn, partition, waited),
             Phase::BackingOff | Phase::Recovering { .. } => Flow::Waits,
         }
@@ -300,7 +296,7 @@ impl Coordinator {
     pub(crate) fn on_timer(&mut self, turn: &mut Turn) -> Flow {
         match &self.phase {
             Phase::BackingOff => self.begin_attempt(turn),
-            Phase::Locking { number: None, .. } => self.take_next_lock(turn),
+            Phase::Locking(locking) if locking.is_paused() => self.take_next_locks(turn),
             Phase::Record(step) if step.number.is_none() => self.ask_record(turn),
             Phase::AskingOutcome { number: None } => self.send_outcome(turn),
             Phase::Recovering { attempt, intent } => self.recover_other(turn, *attempt, *intent),

@@ -8,12 +8,13 @@
 //!   others, never queued.
 
 use crate::coordinator::Coordinator;
+use crate::held_locks::{HeldLocks, KeepLocks};
 use crate::job::{Job, JobEvent};
 use crate::limits::{
     COORDINATING_MAX, HELD_LOCKS_MAX, RECOVERIES_MAX, REQUESTS_MAX, RESOLUTIONS_MAX, RETRY_MS,
     check_commit, check_key, check_keys, check_ranges, check_read,
 };
-use crate::locking::{GetForUpdate, HeldLocks, Rollback, give_back};
+use crate::locking::{GetForUpdate, Rollback, give_back};
 use crate::outcome::AskOutcome;
 use crate::recovery::Recovery;
 use crate::refresh::ClientRefresh;
@@ -22,13 +23,13 @@ use crate::resolution::{Resolution, ResolvePlan};
 use crate::snapshot_read::SnapshotRead;
 use crate::{ClientTag, GatewayConfig, GatewayContext, GatewayEffect, GatewayEvent};
 use clock::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use wire::ids::{Attempt, TransactionId};
 use wire::keys::Key;
 use wire::message::{
-    ClientAnswer, ClientReply, ClientRequest, Commit, CoordinatorState, Lock, RequestError,
-    Snapshot, TransactionName,
+    ClientAnswer, ClientReply, ClientRequest, Commit, CoordinatorState, Lock, LockLost,
+    RequestError, Snapshot, TransactionName,
 };
 
 /// One node's gateway.
@@ -113,14 +114,23 @@ impl Gateway {
                 key,
                 holder,
                 attempt,
+                wound,
                 ..
-            } => self.recover(cx, holder, attempt, Some(key), None, out),
+            } => self.recover(cx, holder, attempt, Some(key), None, wound, out),
+            GatewayEvent::LockLost(lost) => self.on_locks_lost(&lost),
         }
         self.carry_out_orders(cx, out);
     }
 
     /// Lets time pass: retries and timeouts. About every 10 ms.
     pub fn tick(&mut self, cx: &mut GatewayContext, out: &mut Vec<GatewayEffect>) {
+        self.list.ticked = cx.now.monotonic;
+        while let Some((id, keys)) = self.held.take_due(cx.now.monotonic) {
+            self.start(cx, out, |turn| {
+                let (job, flow) = KeepLocks::begin(turn, id, keys);
+                (Job::Keep(job), flow)
+            });
+        }
         while let Some(job) = self.list.take_due(cx.now) {
             self.deliver(cx, job, JobEvent::Timer, out);
             self.carry_out_orders(cx, out);
@@ -129,7 +139,8 @@ impl Gateway {
 
     /// When `tick` has something to do, on the monotonic clock.
     pub fn next_tick(&self) -> Option<Duration> {
-        self.list.next_timer()
+        let signs = self.held.next_due();
+        self.list.next_timer().into_iter().chain(signs).min()
     }
 
     /// How many commits it coordinates now.
@@ -139,12 +150,26 @@ impl Gateway {
 
     /// Asserts what must hold between turns; for tests and simulation.
     pub fn invariants(&self) {
-        for (number, job) in self.list.waiting_jobs() {
+        let mut woken: BTreeSet<JobId> = self.list.timed_jobs().collect();
+        for (number, job, _) in self.list.waiting_jobs() {
             assert!(
-                self.jobs.contains_key(job),
+                self.jobs.contains_key(&job),
                 "an answer waits for a job that is there: {number:?} for {job:?}"
             );
+            woken.insert(job);
         }
+        for job in self.jobs.values() {
+            if let Job::Recovery(job) = job {
+                woken.extend(job.waiters());
+            }
+        }
+        for (id, job) in &self.jobs {
+            assert!(
+                woken.contains(id),
+                "every job waits for an answer, a timer or a recovery, but {id:?} for nothing: {job:?}"
+            );
+        }
+        self.held.invariants();
         let commits = self
             .jobs
             .values()
@@ -186,6 +211,19 @@ impl Gateway {
             "orders are carried out within the turn: {:?}",
             self.list.orders
         );
+    }
+
+    /// Asserts that no answer is waited for beyond its deadline. The driver ends what is asked for at its
+    /// deadline, when it lets time pass after the gateway did.
+    pub fn nothing_is_overdue(&self) {
+        let ticked = self.list.ticked;
+        for (number, job, deadline) in self.list.waiting_jobs() {
+            assert!(
+                deadline >= ticked,
+                "{number:?} was to end at {deadline:?}, but {:?} still waits for it at {ticked:?}",
+                self.jobs.get(&job)
+            );
+        }
     }
 
     fn coordinator_state(&self, name: &TransactionName, attempt: &Attempt) -> CoordinatorState {
@@ -273,7 +311,9 @@ impl Gateway {
                         name,
                         attempt,
                         waiter,
-                    } => self.recover(cx, name, attempt, None, Some(waiter), out),
+                    } => self.recover(cx, name, attempt, None, Some(waiter), false, out),
+                    Order::LockGranted { id, key } => self.held.on_granted(id, &key),
+                    Order::LocksLost(lost) => self.on_locks_lost(&lost),
                     Order::Resolve(plan) => self.resolve(cx, plan, out),
                     Order::TellRecovered { waiter, end } => {
                         self.deliver(cx, waiter, JobEvent::Recovered(end), out);
@@ -306,16 +346,17 @@ impl Gateway {
         attempt: Attempt,
         met: Option<Key>,
         waiter: Option<JobId>,
+        wounds: bool,
         out: &mut Vec<GatewayEffect>,
     ) {
         let running = self.recovering.get(&name.id);
         if let Some(Job::Recovery(job)) = running.and_then(|id| self.jobs.get_mut(id)) {
-            if job.join(attempt, met, waiter) {
+            if job.join(attempt, met, waiter, wounds) {
                 return;
             }
         } else if self.recovering.len() < RECOVERIES_MAX {
             self.start(cx, out, |turn| {
-                let (job, flow) = Recovery::begin(turn, name, attempt, met, waiter);
+                let (job, flow) = Recovery::begin(turn, name, attempt, met, waiter, wounds);
                 (Job::Recovery(Box::new(job)), flow)
             });
             return;
@@ -349,7 +390,7 @@ impl Gateway {
             let flow = job.on_client_gone(&mut turn, connection);
             self.put(id, job, flow);
         }
-        let held = self.held.take_all(connection);
+        let held = self.held.on_gone(connection);
         let mut turn = Turn {
             job: JobId(0),
             cx,
@@ -358,6 +399,14 @@ impl Gateway {
         };
         for (id, keys) in held {
             give_back(&mut turn, id, &keys);
+        }
+    }
+
+    fn on_locks_lost(&mut self, lost: &LockLost) {
+        self.held.on_lost(lost);
+        let job = self.committing.get(&lost.id);
+        if let Some(Job::Commit(job)) = job.and_then(|id| self.jobs.get_mut(id)) {
+            job.on_locks_lost(&lost.keys);
         }
     }
 
@@ -400,6 +449,9 @@ impl Gateway {
                 requests,
             } => {
                 check_read(&requests)?;
+                if let Some(id) = reader {
+                    self.held.step(id, client.connection, cx.now.monotonic)?;
+                }
                 let at = self.snapshot(cx, snapshot, out)?;
                 self.start(cx, out, |turn| {
                     let (job, flow) = SnapshotRead::begin(turn, client, reader, at, requests);
@@ -411,8 +463,10 @@ impl Gateway {
                 age,
                 snapshot,
                 key,
+                wait,
             } => {
                 check_key(&key)?;
+                self.held.step(id, client.connection, cx.now.monotonic)?;
                 if self.held.count(client.connection) >= HELD_LOCKS_MAX {
                     return Err(RequestError::Overloaded { retry_ms: RETRY_MS });
                 }
@@ -422,8 +476,10 @@ impl Gateway {
                     key: key.clone(),
                     timestamp: self.snapshot(cx, snapshot, out)?,
                     gateway: self.list.config.me,
+                    wait,
                 };
-                self.held.add(client.connection, id, key);
+                let now = cx.now.monotonic;
+                self.held.add(client.connection, id, key, now);
                 self.start(cx, out, |turn| {
                     let (job, flow) = GetForUpdate::begin(turn, client, lock);
                     (Job::Lock(job), flow)
@@ -436,6 +492,7 @@ impl Gateway {
                 reads,
             } => {
                 check_ranges(&reads)?;
+                self.held.step(id, client.connection, cx.now.monotonic)?;
                 if from > to {
                     let why = format!("a refresh from {from} back to {to}");
                     return Err(RequestError::Invalid { why });
@@ -448,7 +505,7 @@ impl Gateway {
             }
             ClientRequest::Rollback { id, keys } => {
                 check_keys(&keys)?;
-                let mut all = self.held.take(client.connection, id);
+                let mut all = self.held.take(id);
                 all.extend(keys);
                 self.start(cx, out, |turn| {
                     let (job, flow) = Rollback::begin(turn, client, id, all);
@@ -482,8 +539,8 @@ impl Gateway {
         out: &mut Vec<GatewayEffect>,
     ) -> Result<(), RequestError> {
         check_commit(cx.now, &commit)?;
-        let held = self.held.take(client.connection, commit.name.id);
-        let listed: std::collections::BTreeSet<Key> = commit.locked.drain(..).collect();
+        let held = self.held.take(commit.name.id);
+        let listed: BTreeSet<Key> = commit.locked.drain(..).collect();
         commit.locked = held.into_iter().chain(listed).collect();
         commit.locked.sort();
         commit.locked.dedup();

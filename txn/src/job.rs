@@ -1,6 +1,7 @@
 //! The kinds of work that a gateway has under way, and how an event reaches each.
 
 use crate::coordinator::Coordinator;
+use crate::held_locks::KeepLocks;
 use crate::locking::{GetForUpdate, Rollback};
 use crate::outcome::AskOutcome;
 use crate::recovery::Recovery;
@@ -18,6 +19,7 @@ pub(crate) enum Job {
     Read(SnapshotRead),
     Lock(GetForUpdate),
     Rollback(Rollback),
+    Keep(KeepLocks),
     Refresh(ClientRefresh),
     Outcome(AskOutcome),
     Commit(Box<Coordinator>),
@@ -80,6 +82,7 @@ impl Job {
             Job::Read(job) => job.on_reply(turn, number, partition, reply),
             Job::Lock(job) => job.on_reply(turn, number, partition, reply),
             Job::Rollback(job) => job.on_reply(turn, number, partition, reply),
+            Job::Keep(job) => job.on_reply(turn, number, partition, reply),
             Job::Refresh(job) => job.on_reply(turn, number, partition, reply),
             Job::Outcome(job) => job.on_reply(turn, number, partition, reply),
             Job::Commit(job) => job.on_reply(turn, number, partition, reply),
@@ -99,6 +102,7 @@ impl Job {
             Job::Read(job) => job.on_unreachable(turn, partition, waited),
             Job::Lock(job) => job.on_unreachable(turn, partition, waited),
             Job::Rollback(job) => job.on_unreachable(turn, partition, waited),
+            Job::Keep(job) => job.on_unreachable(number),
             Job::Refresh(job) => job.on_unreachable(turn, partition, waited),
             Job::Outcome(job) => job.on_unreachable(turn, partition, waited),
             Job::Commit(job) => job.on_unreachable(turn, number, partition, waited),
@@ -112,6 +116,7 @@ impl Job {
             Job::Read(job) => job.on_timer(turn),
             Job::Lock(job) => job.on_timer(turn),
             Job::Rollback(job) => job.on_timer(turn),
+            Job::Keep(_) => unreachable!("a sign for locks sets no timer"),
             Job::Refresh(job) => job.on_timer(turn),
             Job::Outcome(job) => job.on_timer(turn),
             Job::Commit(job) => job.on_timer(turn),
@@ -133,7 +138,9 @@ impl Job {
                 return Flow::Waits;
             }
             // Locks are given back also without a client to tell.
-            Job::Rollback(_) | Job::Recovery(_) | Job::Resolution(_) => return Flow::Waits,
+            Job::Rollback(_) | Job::Keep(_) | Job::Recovery(_) | Job::Resolution(_) => {
+                return Flow::Waits;
+            }
             _ => return Flow::Waits,
         }
         Flow::Over

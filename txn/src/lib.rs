@@ -20,6 +20,7 @@
 //! | `outcome` | what became of a commit | R10 |
 //! | `hot_keys` | which keys to queue for at once | R11 |
 //! | `patient_asks` | asking again, and giving up: for everything below | |
+//! | `held_locks` | locks of open transactions: kept, lost, given back | R3, R11 |
 //! | `locking` | locks before the commit | R3, R11 |
 //! | `snapshot_read` | reads over partitions | R1, R2 |
 //! | `limits` | sizes, sense, maxima | |
@@ -30,6 +31,7 @@ mod abort;
 mod contract;
 mod coordinator;
 mod gateway;
+mod held_locks;
 mod hot_keys;
 mod job;
 mod locking;

@@ -3,63 +3,43 @@
 //!
 //! Such a lock is exclusive, in memory at the leader, and durable nowhere: correctness never rests on
 //! it, for prepare checks again. It only turns a storm on a hot key into a queue. Further attempts of
-//! a commit take theirs one after another in key order, so that those which retry form no cycle, and
-//! keep the age of the first run, so that none starves.
-//!
-//! Invariant: a lock that a client may hold is given back when the client commits, rolls back, or is
-//! gone.
+//! a commit take theirs in key order, with one request a partition (partitions are ranges, so their order
+//! is that of the keys), so that those which retry form no cycle, and keep the age of the first run, so
+//! that none starves.
 
 use crate::ClientTag;
 use crate::coordinator::{Coordinator, Failure, Phase};
 use crate::hot_keys::LONG_WAIT;
 use crate::patient_asks::PatientAsks;
 use crate::plan;
-use crate::request_waiting_list::{Flow, Turn};
+use crate::request_waiting_list::{Flow, Order, Turn};
 use clock::Timestamp;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 use wire::ids::{PartitionId, TransactionId};
 use wire::keys::Key;
 use wire::message::{
-    AbortReason, ClientAnswer, Lock, PartitionError, PartitionReply, PartitionRequest,
+    AbortReason, ClientAnswer, Lock, LockAll, PartitionError, PartitionReply, PartitionRequest,
     RequestError, RequestNumber,
 };
 
 /// So many attempts follow each other as soon as their locks are held; later ones back off first.
 const ATTEMPTS_AT_ONCE: u32 = 2;
 
-/// What the clients of each connection may hold.
-#[derive(Debug, Default)]
-pub(crate) struct HeldLocks {
-    by_connection: BTreeMap<u64, BTreeMap<TransactionId, BTreeSet<Key>>>,
+/// The locks that a commit collects before an attempt.
+#[derive(Debug)]
+pub(crate) struct Locking {
+    /// Not held yet.
+    keys: BTreeSet<Key>,
+    /// What is asked for now.
+    asked: Option<(RequestNumber, Vec<Key>)>,
+    asked_at: Duration,
 }
 
-impl HeldLocks {
-    pub(crate) fn add(&mut self, connection: u64, id: TransactionId, key: Key) {
-        let held = self.by_connection.entry(connection).or_default();
-        held.entry(id).or_default().insert(key);
-    }
-
-    pub(crate) fn count(&self, connection: u64) -> usize {
-        let held = self.by_connection.get(&connection);
-        held.map_or(0, |held| held.values().map(BTreeSet::len).sum())
-    }
-
-    /// Takes what a transaction of a connection may hold.
-    pub(crate) fn take(&mut self, connection: u64, id: TransactionId) -> BTreeSet<Key> {
-        let Some(held) = self.by_connection.get_mut(&connection) else {
-            return BTreeSet::new();
-        };
-        let keys = held.remove(&id).unwrap_or_default();
-        if held.is_empty() {
-            self.by_connection.remove(&connection);
-        }
-        keys
-    }
-
-    /// Takes everything of a connection.
-    pub(crate) fn take_all(&mut self, connection: u64) -> BTreeMap<TransactionId, BTreeSet<Key>> {
-        self.by_connection.remove(&connection).unwrap_or_default()
+impl Locking {
+    /// Whether nothing is out: it waits for the timer.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.asked.is_none()
     }
 }
 
@@ -106,9 +86,18 @@ impl GetForUpdate {
         match reply {
             PartitionReply::Locked(locked) => {
                 let depends_on = locked.newest;
+                turn.order(Order::LockGranted {
+                    id: self.lock.id,
+                    key: self.lock.key.clone(),
+                });
                 let at = self.lock.timestamp;
                 let answer = ClientAnswer::Locked { at, locked };
                 turn.answer(self.client, Ok(answer), depends_on);
+                Flow::Over
+            }
+            PartitionReply::Taken { key, rival } => {
+                let answer = ClientAnswer::Taken { key, rival };
+                turn.answer(self.client, Ok(answer), Timestamp::ZERO);
                 Flow::Over
             }
             PartitionReply::Error(error) => {
@@ -256,65 +245,61 @@ impl Coordinator {
 
     fn lock_all(&mut self, turn: &mut Turn, keys: BTreeSet<Key>) -> Flow {
         self.has_locks = true;
-        self.phase = Phase::Locking {
-            // Descending: the next one is the last.
-            keys: keys.into_iter().rev().collect(),
-            number: None,
+        self.phase = Phase::Locking(Locking {
+            keys,
+            asked: None,
             asked_at: turn.monotonic(),
-        };
-        self.take_next_lock(turn)
+        });
+        self.take_next_locks(turn)
     }
 
-    pub(crate) fn take_next_lock(&mut self, turn: &mut Turn) -> Flow {
+    pub(crate) fn take_next_locks(&mut self, turn: &mut Turn) -> Flow {
         if self.has_expired(turn) {
             return self.expire(turn);
         }
-        let Phase::Locking {
-            keys,
-            number,
-            asked_at,
-        } = &mut self.phase
-        else {
+        let Phase::Locking(locking) = &mut self.phase else {
             return Flow::Waits;
         };
-        let Some(key) = keys.last() else {
+        let groups = plan::group(&locking.keys, turn.map()).into_iter();
+        let first = groups.min_by(|(_, one), (_, other)| one.first().cmp(&other.first()));
+        let Some((partition, keys)) = first else {
             // Should even that meet conflicts again and again, it does so at a measured pace.
             return match self.attempts > ATTEMPTS_AT_ONCE {
                 true => self.back_off(turn),
                 false => self.begin_attempt(turn),
             };
         };
-        let partition = turn.map().locate(key).partition;
-        let body = PartitionRequest::Lock(Lock {
+        let body = PartitionRequest::LockAll(LockAll {
             id: self.commit.name.id,
             age: self.commit.age,
-            key: key.clone(),
-            timestamp: self.r,
+            keys: keys.clone(),
             gateway: turn.me(),
         });
-        *number = Some(turn.ask(partition, body, self.expires_at));
-        *asked_at = turn.monotonic();
+        let number = turn.ask(partition, body, self.expires_at);
+        locking.asked = Some((number, keys));
+        locking.asked_at = turn.monotonic();
         Flow::Waits
     }
 
     pub(crate) fn on_lock_reply(&mut self, turn: &mut Turn, reply: PartitionReply) -> Flow {
-        let Phase::Locking {
-            keys,
-            number,
-            asked_at,
-        } = &mut self.phase
-        else {
+        let Phase::Locking(locking) = &mut self.phase else {
             return Flow::Waits;
         };
-        *number = None;
+        let asked = locking.asked.take();
         match reply {
-            PartitionReply::Locked(_) => {
+            PartitionReply::LockedAll => {
                 let now = turn.monotonic();
-                let locked = keys.pop();
-                if let Some(key) = locked.filter(|_| now >= *asked_at + LONG_WAIT) {
-                    turn.list.hot.note(key, now);
+                let waited_long = now >= locking.asked_at + LONG_WAIT;
+                for key in asked.into_iter().flat_map(|(_, keys)| keys) {
+                    locking.keys.remove(&key);
+                    if waited_long {
+                        turn.list.hot.note(key, now);
+                    }
                 }
-                self.take_next_lock(turn)
+                self.take_next_locks(turn)
+            }
+            PartitionReply::Error(PartitionError::HotKey { key, waiting }) => {
+                self.fail(turn, Failure::new(AbortReason::HotKey { key, waiting }))
             }
             PartitionReply::Error(error) => {
                 if let PartitionError::LockWait { key, rival } = error {
@@ -323,7 +308,17 @@ impl Coordinator {
                 turn.back_off(self.attempts);
                 Flow::Waits
             }
-            other => unreachable!("a leader answered a lock with {other:?}"),
+            other => unreachable!("a leader answered a request for locks with {other:?}"),
+        }
+    }
+
+    /// A leader dropped locks: those are taken again, if they are still being collected. After that it
+    /// makes no difference, for prepare checks again.
+    pub(crate) fn on_locks_lost(&mut self, keys: &[Key]) {
+        let written: BTreeSet<Key> = self.written_keys().into_iter().cloned().collect();
+        if let Phase::Locking(locking) = &mut self.phase {
+            let again = keys.iter().filter(|key| written.contains(key));
+            locking.keys.extend(again.cloned());
         }
     }
 

@@ -22,6 +22,7 @@ pub(crate) fn reason_of(refusal: Refusal) -> AbortReason {
         Refusal::Operation { key, why } => AbortReason::Operation { key, why },
         Refusal::Changed { key, rival } => AbortReason::Changed { key, rival },
         Refusal::Contention { key, rival } => AbortReason::Contention { key, rival },
+        Refusal::HotKey { key, waiting } => AbortReason::HotKey { key, waiting },
         Refusal::Expired => AbortReason::Expired,
         // A stale attempt is followed up at the record; that it is told at all means it was closed.
         Refusal::StaleAttempt | Refusal::Closed => AbortReason::Closed,

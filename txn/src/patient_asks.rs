@@ -80,6 +80,7 @@ impl<T> PatientAsks<T> {
                 RequestError::BelowHorizon { timestamp, horizon }
             }
             PartitionError::LockWait { key, rival } => RequestError::LockWait { key, rival },
+            PartitionError::HotKey { key, waiting } => RequestError::HotKey { key, waiting },
             PartitionError::Overloaded { .. } => RequestError::Overloaded { retry_ms: RETRY_MS },
             PartitionError::NotLeader { .. }
             | PartitionError::LeadershipLost { .. }

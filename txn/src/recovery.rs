@@ -1,7 +1,8 @@
 //! Ends transactions that their coordinator abandoned (R8).
 //!
 //! ```text
-//!   pushed on a lock --> its coordinator works on it? --yes--> it will end it
+//!   pushed on a lock --> its coordinator works on it? --yes--> it will end it, unless an older
+//!                          |                                   transaction waits: then go on
 //!                          | no, or not known
 //!                          v
 //!                  +--> read the record <------------------------------+
@@ -82,6 +83,8 @@ pub(crate) struct Recovery {
     /// Where it was met.
     met: BTreeSet<Key>,
     waiters: Vec<JobId>,
+    /// An older transaction waits for it (R11): it is ended even if its coordinator lives.
+    wounds: bool,
     /// The record as last read, and the keys it lists.
     record: RecordState,
     keys: Vec<Key>,
@@ -98,6 +101,7 @@ impl Recovery {
         attempt: Attempt,
         met: Option<Key>,
         waiter: Option<JobId>,
+        wounds: bool,
     ) -> (Recovery, Flow) {
         let began = turn.monotonic();
         let mut job = Recovery {
@@ -105,6 +109,7 @@ impl Recovery {
             attempt,
             met: met.into_iter().collect(),
             waiters: waiter.into_iter().collect(),
+            wounds,
             record: RecordState::Missing,
             keys: Vec::new(),
             phase: Phase::AskingCoordinator,
@@ -112,8 +117,16 @@ impl Recovery {
             began,
             until: began + turn.list.config.timing.recovery_max,
         };
-        let flow = job.ask_coordinator(turn);
+        let flow = match wounds {
+            true => job.change_record(turn, RecordChange::None),
+            false => job.ask_coordinator(turn),
+        };
         (job, flow)
+    }
+
+    /// Who waits for its end.
+    pub(crate) fn waiters(&self) -> &[JobId] {
+        &self.waiters
     }
 
     pub(crate) fn id(&self) -> wire::ids::TransactionId {
@@ -126,12 +139,15 @@ impl Recovery {
         attempt: Attempt,
         met: Option<Key>,
         waiter: Option<JobId>,
+        wounds: bool,
     ) -> bool {
         if attempt != self.attempt {
             return false;
         }
         self.met.extend(met);
         self.waiters.extend(waiter);
+        // If it still asks the coordinator, it goes on whatever the answer.
+        self.wounds |= wounds;
         true
     }
 
@@ -157,6 +173,9 @@ impl Recovery {
     ) -> Flow {
         match state {
             CoordinatorState::Unknown => self.change_record(turn, RecordChange::None),
+            CoordinatorState::Working if self.wounds => {
+                self.change_record(turn, RecordChange::None)
+            }
             // Whoever only pushed will push again.
             CoordinatorState::Working if self.waiters.is_empty() => Flow::Over,
             CoordinatorState::Working => self.pause(turn, Phase::CoordinatorWorks),

@@ -7,7 +7,8 @@
 //! Invariants:
 //! - a number is given out once, over all starts of a gateway;
 //! - a number waits for exactly one job, and leaves the list with its answer or when it is cancelled;
-//! - a job has at most one timer.
+//! - a job has at most one timer;
+//! - nothing is waited for without a deadline.
 
 use crate::hot_keys::HotKeys;
 use crate::resolution::ResolvePlan;
@@ -19,7 +20,7 @@ use wire::SplitMix64;
 use wire::ids::{Attempt, CoordinatorIncarnation, NodeId, PartitionId, TransactionId};
 use wire::keys::{Key, RangeMap};
 use wire::message::{
-    ClientReply, PartitionRequest, RecordState, RequestError, RequestNumber, Snapshot,
+    ClientReply, LockLost, PartitionRequest, RecordState, RequestError, RequestNumber, Snapshot,
     TransactionName,
 };
 
@@ -42,6 +43,10 @@ pub(crate) enum Order {
     },
     /// Resolve an attempt in the background (R7).
     Resolve(ResolvePlan),
+    /// A transaction's lock was granted.
+    LockGranted { id: TransactionId, key: Key },
+    /// Locks of a transaction were lost.
+    LocksLost(LockLost),
     /// A recovery has ended for one who waited for it.
     TellRecovered { waiter: JobId, end: RecoveryEnd },
 }
@@ -84,7 +89,10 @@ pub(crate) struct RequestWaitingList {
     pub(crate) hot: HotKeys,
     last_number: u64,
     last_sequence: u64,
-    waiting: BTreeMap<RequestNumber, JobId>,
+    /// Who waits for each answer, and until when at the latest, on the monotonic clock.
+    waiting: BTreeMap<RequestNumber, (JobId, Duration)>,
+    /// When time was last let pass: nothing that was due by then waits any more.
+    pub(crate) ticked: Duration,
     timers: BTreeSet<(Duration, JobId)>,
     timer_of: BTreeMap<JobId, Duration>,
     random: SplitMix64,
@@ -100,6 +108,7 @@ impl RequestWaitingList {
             last_number: u64::from(config.start) << START_SHIFT,
             last_sequence: 0,
             waiting: BTreeMap::new(),
+            ticked: Duration::ZERO,
             timers: BTreeSet::new(),
             timer_of: BTreeMap::new(),
             random: SplitMix64::new(config.seed),
@@ -123,7 +132,7 @@ impl RequestWaitingList {
 
     /// Takes the job that waits for an answer off the list.
     pub(crate) fn take(&mut self, number: RequestNumber) -> Option<JobId> {
-        self.waiting.remove(&number)
+        self.waiting.remove(&number).map(|(job, _)| job)
     }
 
     /// Takes one job whose timer is due.
@@ -158,8 +167,14 @@ impl RequestWaitingList {
     }
 
     /// Everything that still waits for an answer, for the invariants.
-    pub(crate) fn waiting_jobs(&self) -> impl Iterator<Item = (&RequestNumber, &JobId)> {
-        self.waiting.iter()
+    pub(crate) fn waiting_jobs(&self) -> impl Iterator<Item = (&RequestNumber, JobId, Duration)> {
+        let waiting = self.waiting.iter();
+        waiting.map(|(number, (job, deadline))| (number, *job, *deadline))
+    }
+
+    /// The jobs that have a timer set.
+    pub(crate) fn timed_jobs(&self) -> impl Iterator<Item = JobId> {
+        self.timer_of.keys().copied()
     }
 }
 
@@ -193,6 +208,14 @@ impl<'c> Turn<'_, 'c> {
         self.monotonic() + self.list.config.timing.request_max
     }
 
+    /// A number under which this job hears something, by a deadline.
+    fn wait_until(&mut self, deadline: Duration) -> RequestNumber {
+        let number = self.list.next_number();
+        let deadline = deadline.max(self.monotonic());
+        self.list.waiting.insert(number, (self.job, deadline));
+        number
+    }
+
     /// Asks a partition; this job hears the answer.
     pub(crate) fn ask(
         &mut self,
@@ -200,8 +223,7 @@ impl<'c> Turn<'_, 'c> {
         body: PartitionRequest,
         deadline: Duration,
     ) -> RequestNumber {
-        let number = self.list.next_number();
-        self.list.waiting.insert(number, self.job);
+        let number = self.wait_until(deadline);
         self.out.push(GatewayEffect::Ask {
             number,
             partition,
@@ -229,8 +251,7 @@ impl<'c> Turn<'_, 'c> {
         name: &TransactionName,
         attempt: Attempt,
     ) -> RequestNumber {
-        let number = self.list.next_number();
-        self.list.waiting.insert(number, self.job);
+        let number = self.wait_until(self.request_deadline());
         self.out.push(GatewayEffect::AskCoordinator {
             number,
             node: attempt.coordinator.node,

@@ -303,7 +303,8 @@ impl Coordinator {
     ) -> Flow {
         self.cancel_prepares(turn);
         if refusal == Refusal::StaleAttempt {
-            return self.look_at_record(turn, Intent::Retry { with_locks: false });
+            // Most likely an older transaction ended it: the next attempt queues for what it writes.
+            return self.look_at_record(turn, Intent::Retry { with_locks: true });
         }
         self.maybe_prepared.remove(&partition);
         if let Refusal::Contention { key, .. } = &refusal {

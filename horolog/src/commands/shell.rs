@@ -8,6 +8,7 @@ use crate::session::{Session, patiently};
 use crate::text::bytes::Text;
 use crate::text::words::words;
 use clap::{Args, CommandFactory, Parser};
+use wire::client::LockWait;
 
 /// Open a shell on a cluster
 ///
@@ -44,12 +45,20 @@ enum Line {
     Begin,
     /// Read a key and lock it for the open transaction, so that nobody changes it until commit
     ///
-    /// The lock lapses 5 s after the transaction's last request; the commit then still notices if
-    /// another transaction changed the key.
+    /// If another transaction holds the key, this one queues for it; --nowait fails instead, and
+    /// --skip-locked says that it is taken. The lock lapses if nothing is done in the transaction for
+    /// 30 s; the next line of it then says so, and the commit still notices if another transaction
+    /// changed the key.
     #[command(visible_alias = "getforupdate")]
     GetForUpdate {
         /// The key
         key: Text,
+        /// Fail at once if another transaction holds it
+        #[arg(long, conflicts_with = "skip_locked")]
+        nowait: bool,
+        /// Pass it by if another transaction holds it
+        #[arg(long)]
+        skip_locked: bool,
     },
     /// Commit the open transaction
     ///
@@ -176,7 +185,18 @@ async fn run_line(session: &mut Session, line: &str) -> Result<Next, Failure> {
     match line {
         Line::Data(command) => patiently(session.run(command)).await?,
         Line::Begin => session.begin().await?,
-        Line::GetForUpdate { key } => patiently(session.get_for_update(&key.0)).await?,
+        Line::GetForUpdate {
+            key,
+            nowait,
+            skip_locked,
+        } => {
+            let wait = match (nowait, skip_locked) {
+                (true, _) => LockWait::NoWait,
+                (_, true) => LockWait::SkipLocked,
+                _ => LockWait::Queue,
+            };
+            patiently(session.get_for_update(&key.0, wait)).await?;
+        }
         Line::Commit => patiently(session.commit()).await?,
         Line::Rollback => session.rollback().await?,
         Line::Use { keyspace } => session.use_keyspace(&keyspace).await?,
@@ -231,8 +251,20 @@ mod tests {
         );
         assert!(matches!(
             read("getforupdate a"),
-            Ok(Line::GetForUpdate { .. })
+            Ok(Line::GetForUpdate {
+                nowait: false,
+                skip_locked: false,
+                ..
+            })
         ));
+        assert!(matches!(
+            read("get-for-update a --skip-locked"),
+            Ok(Line::GetForUpdate {
+                skip_locked: true,
+                ..
+            })
+        ));
+        assert!(read("get-for-update a --skip-locked --nowait").is_err());
         assert!(matches!(read("quit"), Ok(Line::Exit)));
         let Ok(Line::Data(DataCommand::Txn(txn))) = read("txn 'guard a exists' 'delete a'") else {
             panic!("not a transaction");

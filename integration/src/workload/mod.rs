@@ -40,7 +40,7 @@ pub type Decide = Box<dyn Fn(&[Observation]) -> Option<Writes> + Send>;
 pub struct Plan {
     /// Of which workload.
     pub workload: &'static str,
-    /// Keys to lock first, in key order (`get_for_update`); each gives an observation, in order.
+    /// Keys to lock first (`get_for_update`), one after the other; each gives an observation, in order.
     pub locks: Vec<Key>,
     /// Reads, round after round, all at one snapshot.
     pub rounds: Vec<Vec<ReadRequest>>,

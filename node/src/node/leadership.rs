@@ -54,14 +54,23 @@ impl Node {
                 key,
                 holder,
                 attempt,
+                wound,
             } => {
                 let event = GatewayEvent::Push {
                     partition,
                     key,
                     holder,
                     attempt,
+                    wound,
                 };
                 self.work.push_back(Work::Gateway(event));
+            }
+            ReplicaEffect::LockLost { gateway, lost } if self.me() == Some(gateway) => {
+                let event = GatewayEvent::LockLost(lost);
+                self.work.push_back(Work::Gateway(event));
+            }
+            ReplicaEffect::LockLost { gateway, lost } => {
+                self.outbox.push(gateway, PeerMessage::LockLost(lost));
             }
             ReplicaEffect::BecameLeader { term } => {
                 tracing::info!(%partition, %term, "leads");

@@ -176,6 +176,8 @@ pub(crate) struct Evaluator<'a> {
     /// Nothing is placed at or below it.
     pub(crate) closed: Timestamp,
     pub(crate) answers: &'a StoreAnswers,
+    /// It had to leave the queue for a key, for which so many wait.
+    pub(crate) crowded_out: Option<u32>,
     /// It has waited for locks as long as it may.
     pub(crate) out_of_patience: bool,
     /// What the store must be asked.
@@ -190,6 +192,8 @@ impl Evaluator<'_> {
         let verdict = match request {
             PartitionRequest::Read(read) => self.read(read),
             PartitionRequest::Lock(lock) => self.lock(lock),
+            PartitionRequest::LockAll(lock) => self.lock_all(lock),
+            PartitionRequest::KeepLocks { id, keys } => Ok(self.keep_locks(*id, keys)),
             PartitionRequest::Unlock { .. } => Ok(Verdict::Reply(PartitionReply::Unlocked)),
             PartitionRequest::Commit(commit) => self.commit(commit),
             PartitionRequest::Prepare(prepare) => self.prepare(prepare),
@@ -202,26 +206,39 @@ impl Evaluator<'_> {
         };
         match verdict.unwrap_or_else(|end| *end) {
             Verdict::Wait(WaitFor::Lock { key, rival }) if self.out_of_patience => {
-                self.give_up(request, key, rival)
+                let refusal = Refusal::Contention {
+                    key: key.clone(),
+                    rival,
+                };
+                self.give_up(request, refusal, PartitionError::LockWait { key, rival })
             }
+            Verdict::Wait(WaitFor::Lock { key, rival }) => match self.crowded_out {
+                Some(waiting) => {
+                    let refusal = Refusal::HotKey {
+                        key: key.clone(),
+                        waiting,
+                    };
+                    self.give_up(request, refusal, PartitionError::HotKey { key, waiting })
+                }
+                None => Verdict::Wait(WaitFor::Lock { key, rival }),
+            },
             verdict => verdict,
         }
     }
 
-    fn give_up(&self, request: &PartitionRequest, key: Key, rival: TransactionId) -> Verdict {
-        let contention = Refusal::Contention {
-            key: key.clone(),
-            rival,
-        };
+    /// Waits for a lock no longer: a commit or prepare is refused, anything else was not served.
+    fn give_up(
+        &self,
+        request: &PartitionRequest,
+        refusal: Refusal,
+        error: PartitionError,
+    ) -> Verdict {
         match request {
             PartitionRequest::Commit(commit) => {
-                self.refuse_commit(commit, contention, Timestamp::ZERO)
+                self.refuse_commit(commit, refusal, Timestamp::ZERO)
             }
-            PartitionRequest::Prepare(_) => prepare::refused(contention, Timestamp::ZERO),
-            _ => Verdict::Reply(PartitionReply::Error(PartitionError::LockWait {
-                key,
-                rival,
-            })),
+            PartitionRequest::Prepare(_) => prepare::refused(refusal, Timestamp::ZERO),
+            _ => Verdict::Reply(PartitionReply::Error(error)),
         }
     }
 
@@ -257,15 +274,19 @@ impl Evaluator<'_> {
 
     /// Waits for whoever else holds a key that is to be written.
     fn check_unlocked(&self, key: &Key, id: TransactionId) -> Evaluated<()> {
-        let prepared = self.holder(key).map(|lock| lock.name.id);
-        let rival = [prepared, self.unreplicated.holder(key)]
-            .into_iter()
-            .flatten()
-            .find(|holder| *holder != id);
-        match rival {
+        match self.rival_on(key, id) {
             Some(rival) => Err(lock_wait(key, rival)),
             None => Ok(()),
         }
+    }
+
+    /// Who else holds a key, by a prepare or in memory.
+    fn rival_on(&self, key: &Key, id: TransactionId) -> Option<TransactionId> {
+        let prepared = self.holder(key).map(|lock| lock.name.id);
+        [prepared, self.unreplicated.holder(key)]
+            .into_iter()
+            .flatten()
+            .find(|holder| *holder != id)
     }
 
     /// Who holds a key by a prepare, committed or under way.

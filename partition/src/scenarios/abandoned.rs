@@ -23,6 +23,7 @@ fn what_is_prepared_past_its_expiry_is_looked_after_though_nobody_waits() {
         key: key("a"),
         holder,
         attempt: attempt(1),
+        wound: false,
     };
     assert_eq!(
         world.take_said(),

@@ -181,6 +181,15 @@ impl World {
         self.sync();
     }
 
+    /// The locks that it said were dropped.
+    pub(super) fn take_lost(&mut self) -> Vec<ReplicaEffect> {
+        let said = std::mem::take(&mut self.said);
+        let is_lost = |effect: &ReplicaEffect| matches!(effect, ReplicaEffect::LockLost { .. });
+        let (lost, rest) = said.into_iter().partition(is_lost);
+        self.said = rest;
+        lost
+    }
+
     /// Time passes.
     pub(super) fn pass(&mut self, ms: u64) {
         let passed = Duration::from_millis(ms);

@@ -4,15 +4,8 @@ use super::fixture::*;
 use clock::Timestamp;
 use std::time::Duration;
 use wire::message::{
-    Commit, Locked, OutcomeAnswer, PartitionError, PartitionReply, RecordState, Refusal, Snapshot,
+    Commit, OutcomeAnswer, PartitionError, PartitionReply, RecordState, Refusal, Snapshot,
 };
-
-fn locked() -> PartitionReply {
-    PartitionReply::Locked(Locked {
-        value: None,
-        newest: Timestamp::ZERO,
-    })
-}
 
 #[test]
 fn contention_in_one_partition_is_another_attempt_at_a_later_snapshot() {
@@ -57,15 +50,15 @@ fn contention_then_locks_in_key_order_then_a_second_attempt() {
     // Nothing of the second attempt leaves before the first is durably dead.
     s.back_off().expect([]);
     s.reply(3, record(aborted(first), true)).expect([
-        "4 -> p2 lock a for 7 at 0, age 7",
+        "4 -> p2 lock [a] for 7, age 7",
         "5 -> p4 resolve #1@n1.1 aborted",
     ]);
     s.asked_about(7, first).expect(["tell n2 500: Unknown"]);
     s.asked_about(7, second).expect(["tell n2 500: Working"]);
     s.done(5).expect([]);
-    s.reply(4, locked())
-        .expect(["6 -> p4 lock z for 7 at 0, age 7"]);
-    s.reply(6, locked()).expect([
+    s.reply(4, PartitionReply::LockedAll)
+        .expect(["6 -> p4 lock [z] for 7, age 7"]);
+    s.reply(6, PartitionReply::LockedAll).expect([
         "7 -> p2 prepare #2@n1.1 at 200000 reads [] guards [] writes [a=1] locks []",
         "8 -> p4 prepare #2@n1.1 at 200000 reads [] guards [] writes [z=2] locks [] staging unbounded [a z]",
     ]);
@@ -100,12 +93,15 @@ fn a_stale_attempt_goes_on_from_the_record() {
     // A recoverer had met it and found it not prepared.
     s.reply(3, record(aborted(attempt(1, 1, 1)), false))
         .expect([
-            "4 -> p2 resolve #1@n1.1 aborted",
-            "5 -> p4 resolve #1@n1.1 aborted",
+            "4 -> p2 lock [a] for 7, age 7",
+            "5 -> p2 resolve #1@n1.1 aborted",
+            "6 -> p4 resolve #1@n1.1 aborted",
         ]);
-    s.back_off().expect([
-        "6 -> p2 prepare #2@n1.1 at 200000 reads [] guards [] writes [a=1] locks [] staging unbounded [a z]",
-        "7 -> p4 prepare #2@n1.1 at 200000 reads [] guards [] writes [z=2] locks []",
+    s.reply(4, PartitionReply::LockedAll)
+        .expect(["7 -> p4 lock [z] for 7, age 7"]);
+    s.reply(7, PartitionReply::LockedAll).expect([
+        "8 -> p2 prepare #2@n1.1 at 0+1 reads [] guards [] writes [a=1] locks [] staging unbounded [a z]",
+        "9 -> p4 prepare #2@n1.1 at 0+1 reads [] guards [] writes [z=2] locks []",
     ]);
 }
 
@@ -174,4 +170,55 @@ fn after_an_error_a_commit_counts_as_sent_before() {
     s.outcome(3, OutcomeAnswer::Committed { at: at(4) })
         .expect(["answer 1.1: committed at 4 [] attempts 2 partitions 1, depends on 4"]);
     s.expect_idle();
+}
+
+/// One request a partition, in key order, whatever the order of the operations.
+#[test]
+fn locks_of_one_partition_are_one_request_and_a_lost_one_is_taken_again() {
+    let mut s = Scenario::new();
+    let first = attempt(1, 1, 1);
+    s.commit(1, commit(vec![put("z", "4"), put("c", "2"), put("a", "1")]))
+        .lines_pass();
+    s.reply(1, contention("a")).lines_pass();
+    s.reply(3, record(aborted(first), true)).expect([
+        "4 -> p2 lock [a c] for 7, age 7",
+        "5 -> p4 resolve #1@n1.1 aborted",
+    ]);
+    s.reply(4, PartitionReply::LockedAll)
+        .expect(["6 -> p4 lock [z] for 7, age 7"]);
+    s.lost(7, "c").expect([]);
+    s.reply(6, PartitionReply::LockedAll)
+        .expect(["7 -> p2 lock [c] for 7, age 7"]);
+    s.reply(7, PartitionReply::LockedAll).lines_pass();
+}
+
+#[test]
+fn a_key_for_which_too_many_wait_is_named_to_the_client() {
+    let mut s = Scenario::new();
+    s.commit(1, commit(vec![put("a", "1")])).lines_pass();
+    let hot = Refusal::HotKey {
+        key: key("a"),
+        waiting: 1024,
+    };
+    s.reply(1, refused(hot))
+        .expect(["answer 1.1: aborted if sent once, 1024 wait for a, depends on 5"]);
+    s.expect_idle();
+}
+
+/// The coordinator lives and says so; the attempt is ended all the same, through the record.
+#[test]
+fn a_wounded_attempt_is_recovered_although_its_coordinator_lives() {
+    let mut s = Scenario::new();
+    let others = attempt(1, 2, 4);
+    s.wound("q", 9, others).expect(["1 -> p2 record?"]);
+    s.reply(1, record(staging(others, Timestamp::MAX), false))
+        .expect([
+            "2 -> p2 prepared #1@n2.4 [a]?",
+            "3 -> p4 prepared #1@n2.4 [z]?",
+        ]);
+    s.reply(3, PartitionReply::Checked(wire::message::Checked::Refused))
+        .expect([
+            "cancel 2",
+            "4 -> p2 record staging #1@n2.4 unbounded => aborted #1@n2.4",
+        ]);
 }

@@ -9,9 +9,9 @@ use std::time::Duration;
 use wire::ids::{Attempt, CoordinatorIncarnation, Generation, NodeId, PartitionId, TransactionId};
 use wire::keys::{DEFAULT_KEYSPACE, Descriptor, Key, KeyRange, RangeMap};
 use wire::message::{
-    Change, ClientRequest, Commit, Condition, CoordinatorState, Guard, Operation, OperationKind,
-    OutcomeAnswer, PartitionReply, Prepared, RecordAnswer, RecordState, Refusal, RequestNumber,
-    Rival, Snapshot, TransactionName, VersionedValue,
+    Change, ClientRequest, Commit, Condition, CoordinatorState, Guard, LockLoss, LockLost,
+    Operation, OperationKind, OutcomeAnswer, PartitionReply, Prepared, RecordAnswer, RecordState,
+    Refusal, RequestNumber, Rival, Snapshot, TransactionName, VersionedValue,
 };
 
 /// The scenario counts requests from 1.
@@ -273,12 +273,31 @@ impl Scenario {
     }
 
     pub(super) fn push(&mut self, user: &str, random: u64, attempt: Attempt) -> &mut Scenario {
+        self.pushed(user, random, attempt, false)
+    }
+
+    /// An older transaction has waited for long.
+    pub(super) fn wound(&mut self, user: &str, random: u64, attempt: Attempt) -> &mut Scenario {
+        self.pushed(user, random, attempt, true)
+    }
+
+    /// A leader dropped a lock that nobody had given back.
+    pub(super) fn lost(&mut self, random: u64, user: &str) -> &mut Scenario {
+        self.event(GatewayEvent::LockLost(LockLost {
+            id: id(random),
+            keys: vec![key(user)],
+            loss: LockLoss::Dropped,
+        }))
+    }
+
+    fn pushed(&mut self, user: &str, random: u64, attempt: Attempt, wound: bool) -> &mut Scenario {
         let partition = self.map.locate(&key(user)).partition;
         self.event(GatewayEvent::Push {
             partition,
             key: key(user),
             holder: name(random, "a"),
             attempt,
+            wound,
         })
     }
 

@@ -80,6 +80,8 @@ impl ModelPartition {
                 value: self.at(&lock.key, Timestamp::MAX),
                 newest: self.newest(&lock.key),
             }),
+            PartitionRequest::LockAll(_) => PartitionReply::LockedAll,
+            PartitionRequest::KeepLocks { .. } => PartitionReply::Kept { lost: vec![] },
             PartitionRequest::Unlock { .. } => PartitionReply::Unlocked,
             PartitionRequest::Commit(commit) => self.commit(commit),
             PartitionRequest::Prepare(prepare) => self.prepare(prepare),

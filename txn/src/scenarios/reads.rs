@@ -4,8 +4,8 @@ use super::fixture::*;
 use std::time::Duration;
 use wire::keys::{KeyRange, VALUE_BYTES_MAX};
 use wire::message::{
-    ClientRequest, Commit, Locked, PartitionError, PartitionReply, ReadAnswer, ReadRequest,
-    ReadResult, Row, Snapshot, TransactionName,
+    ClientRequest, Commit, LockWait, Locked, PartitionError, PartitionReply, ReadAnswer,
+    ReadRequest, ReadResult, Row, Snapshot, TransactionName,
 };
 
 fn read(requests: Vec<ReadRequest>) -> ClientRequest {
@@ -131,6 +131,7 @@ fn a_lock_is_given_back_when_its_client_is_gone() {
         age: id(4),
         snapshot: Snapshot::Fresh,
         key: key(user),
+        wait: LockWait::Queue,
     };
     s.client(1, lock("a"))
         .expect(["1 -> p2 lock a for 5 at 0, age 4"]);

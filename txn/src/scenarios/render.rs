@@ -115,6 +115,15 @@ fn request(request: &PartitionRequest) -> String {
             time(lock.timestamp),
             lock.age.random
         ),
+        PartitionRequest::LockAll(lock) => format!(
+            "lock {} for {}, age {}",
+            keys(&lock.keys),
+            lock.id.random,
+            lock.age.random
+        ),
+        PartitionRequest::KeepLocks { id, keys: all } => {
+            format!("keep {} for {}", keys(all), id.random)
+        }
         PartitionRequest::Unlock { id, keys: all } => {
             format!("unlock {} for {}", keys(all), id.random)
         }
@@ -235,6 +244,7 @@ fn reply(reply: &ClientReply) -> String {
             };
             let reason = match &aborted.reason {
                 AbortReason::Guard { key, found } => format!("guard {key} found {}", value(found)),
+                AbortReason::HotKey { key, waiting } => format!("{waiting} wait for {key}"),
                 AbortReason::Changed { key, rival } => format!("{key} changed by {rival}"),
                 AbortReason::Contention { key, rival } => {
                     format!("contention on {key} with {}", rival.random)

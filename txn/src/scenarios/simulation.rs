@@ -426,11 +426,13 @@ impl World {
     fn push(&mut self, lock: InTheWay) {
         let gateway = self.any(GATEWAYS);
         let start = self.gateways[gateway].2;
+        let wound = self.any(4) == 0;
         let event = GatewayEvent::Push {
             partition: self.map.locate(&lock.key).partition,
             key: lock.key,
             holder: lock.name,
             attempt: lock.attempt,
+            wound,
         };
         self.events.push((gateway, start, event));
     }

@@ -50,6 +50,16 @@ pub enum Error {
         /// Why.
         reason: AbortReason,
     },
+    /// A key that was to be locked at once or not at all is held by another transaction.
+    #[error(
+        "transaction {rival} holds a lock on {key}: try again later, or take the lock without nowait to queue for it"
+    )]
+    KeyLocked {
+        /// Which key.
+        key: Key,
+        /// Who holds it.
+        rival: TransactionId,
+    },
     /// It could not be learned in time whether the transaction was committed.
     #[error(
         "it is not known whether transaction {} was committed: ask `outcome` for it once a majority of the nodes is up",
@@ -146,20 +156,25 @@ impl Error {
 
     /// A copy of this error if it is a conflict.
     pub(super) fn conflict(&self) -> Option<Error> {
-        use AbortReason::{BelowHorizon, Changed, Closed, Contention, Expired};
+        use AbortReason::{BelowHorizon, Changed, Closed, Contention, Expired, HotKey};
         match self {
             Error::Aborted { id, reason } => match reason {
-                Changed { .. } | Contention { .. } | BelowHorizon { .. } | Expired | Closed => {
-                    Some(Error::Aborted {
-                        id: *id,
-                        reason: reason.clone(),
-                    })
-                }
+                Changed { .. }
+                | Contention { .. }
+                | HotKey { .. }
+                | BelowHorizon { .. }
+                | Expired
+                | Closed => Some(Error::Aborted {
+                    id: *id,
+                    reason: reason.clone(),
+                }),
                 _ => None,
             },
-            Error::Request(wait @ RequestError::LockWait { .. }) => {
-                Some(Error::Request(wait.clone()))
-            }
+            Error::Request(
+                lost @ (RequestError::LockWait { .. }
+                | RequestError::LockLost { .. }
+                | RequestError::HotKey { .. }),
+            ) => Some(Error::Request(lost.clone())),
             _ => None,
         }
     }

@@ -51,7 +51,7 @@ pub use options::ClientOptions;
 pub use ranges::{IntoKeyRange, Prefix, prefix};
 pub use read::Past;
 pub use scan::Scan;
-pub use transaction::{READS_MAX, Transaction, TransactionScan};
+pub use transaction::{ForUpdate, LockWait, READS_MAX, Transaction, TransactionScan};
 
 use crate::ids::{ClusterId, KeyspaceId};
 use crate::keys::{DEFAULT_KEYSPACE, Key};

@@ -6,7 +6,7 @@
 //! what the other wants.
 
 use super::io::{Backoff, Patience, new_transaction_id};
-use super::{Client, Error, Transaction};
+use super::{Client, Error, LockWait, Transaction};
 use crate::ids::TransactionId;
 use crate::keys::Key;
 use std::time::Duration;
@@ -93,7 +93,7 @@ where
     F: AsyncFnMut(&mut Transaction) -> Result<T, Error>,
 {
     for key in early {
-        transaction.lock(key.clone()).await?;
+        transaction.lock(key.clone(), LockWait::Queue).await?;
     }
     let result = body(transaction).await;
     if let Some(conflict) = transaction.conflict() {

@@ -16,6 +16,7 @@ use super::scan::page_of;
 use super::{Client, Error, IntoKeyRange};
 use crate::ids::TransactionId;
 use crate::keys::{Key, KeyRange};
+use crate::message;
 use crate::message::{
     AbortReason, Change, ClientAnswer, ClientRequest, Commit, Committed, Locked, Operation,
     OperationKind, ReadRequest, RequestError, Row, Snapshot, TransactionName, VersionedValue,
@@ -27,6 +28,32 @@ use std::sync::Arc;
 
 /// The most keys and ranges that one transaction may read.
 pub const READS_MAX: usize = 100_000;
+
+/// What `get_for_update` does if another transaction holds the key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum LockWait {
+    /// Queue for it: the oldest transaction is served first.
+    #[default]
+    Queue,
+    /// Fail at once, with [`Error::KeyLocked`].
+    NoWait,
+    /// Answer at once that it is taken, so that a worker can take the next piece of work.
+    SkipLocked,
+}
+
+/// What became of a `get_for_update`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ForUpdate {
+    /// The key is locked; its value, as the transaction sees it.
+    Locked(Option<VersionedValue>),
+    /// Another transaction holds it, and it was passed by.
+    Taken {
+        /// The key.
+        key: Key,
+        /// Who holds it.
+        rival: TransactionId,
+    },
+}
 
 /// A transaction under way. Dropping it gives its locks back and leaves nothing.
 pub struct Transaction {
@@ -113,9 +140,25 @@ impl Transaction {
         &mut self,
         key: impl AsRef<[u8]>,
     ) -> Result<Option<VersionedValue>, Error> {
+        match self.get_for_update_with(key, LockWait::Queue).await? {
+            ForUpdate::Locked(value) => Ok(value),
+            ForUpdate::Taken { key, rival } => Err(Error::KeyLocked { key, rival }),
+        }
+    }
+
+    /// As [`Transaction::get_for_update`], and says what to do if another transaction holds the key:
+    /// queue for it, fail at once with [`Error::KeyLocked`], or pass it by.
+    pub async fn get_for_update_with(
+        &mut self,
+        key: impl AsRef<[u8]>,
+        wait: LockWait,
+    ) -> Result<ForUpdate, Error> {
         let key = self.client.key(key);
-        let base = self.lock(key.clone()).await?;
-        self.overlay.show(&key, base)
+        match (self.lock(key.clone(), wait).await?, wait) {
+            (ForUpdate::Locked(base), _) => Ok(ForUpdate::Locked(self.overlay.show(&key, base)?)),
+            (taken, LockWait::SkipLocked) => Ok(taken),
+            (ForUpdate::Taken { key, rival }, _) => Err(Error::KeyLocked { key, rival }),
+        }
     }
 
     /// The rows of a range in the snapshot, with the transaction's own writes among them.
@@ -275,7 +318,8 @@ impl Transaction {
         let answered = self.client.pool.call(&route, request).await;
         match &answered {
             Ok(answered) => self.gateway = Some(answered.gateway.clone()),
-            Err(error) => self.conflict = error.conflict(),
+            // A conflict that was seen stays one, whatever comes after it.
+            Err(error) => self.conflict = error.conflict().or(self.conflict.take()),
         }
         answered
     }
@@ -343,7 +387,7 @@ impl Transaction {
     }
 
     /// Locks a key and gives its value in the snapshot, which moves up if the key is newer.
-    pub(super) async fn lock(&mut self, key: Key) -> Result<Option<VersionedValue>, Error> {
+    pub(super) async fn lock(&mut self, key: Key, wait: LockWait) -> Result<ForUpdate, Error> {
         check_key(&key)?;
         let id = self.id()?;
         let request = ClientRequest::Lock {
@@ -351,17 +395,27 @@ impl Transaction {
             age: self.age.unwrap_or(id),
             snapshot: self.snapshot_or_fresh(),
             key: key.clone(),
+            wait: match wait {
+                LockWait::Queue => message::LockWait::Queue,
+                LockWait::NoWait | LockWait::SkipLocked => message::LockWait::Refuse,
+            },
         };
         // Asked for, so perhaps held, whatever becomes of the answer.
         self.locked.insert(key.clone());
         let answered = self.ask(&key, &request).await?;
-        let ClientAnswer::Locked { at, locked } = &answered.answer else {
-            return Err(answered.unexpected("Locked"));
+        let (at, locked) = match &answered.answer {
+            ClientAnswer::Locked { at, locked } => (at, locked),
+            ClientAnswer::Taken { key, rival } => {
+                let (key, rival) = (key.clone(), *rival);
+                self.locked.remove(&key);
+                return Ok(ForUpdate::Taken { key, rival });
+            }
+            _ => return Err(answered.unexpected("Locked")),
         };
         let snapshot = *self.snapshot.get_or_insert(*at);
         self.move_snapshot_up(snapshot, locked).await?;
         self.record_read(KeyRange::point(key))?;
-        Ok(locked.value.clone())
+        Ok(ForUpdate::Locked(locked.value.clone()))
     }
 
     /// The value under a lock may be newer than the snapshot. If nothing was read the snapshot may be

@@ -1,8 +1,8 @@
 //! What a client asks of its gateway.
 
 use super::{
-    Change, Guard, Locked, Operation, OutcomeAnswer, ReadRequest, ReadResult, Rival,
-    TransactionName, TransferFailure, Transferred, VersionedValue,
+    Change, Guard, LockLoss, LockWait, Locked, Operation, OutcomeAnswer, ReadRequest, ReadResult,
+    Rival, TransactionName, TransferFailure, Transferred, VersionedValue,
 };
 use crate::ids::{ClusterId, LogIndex, NodeId, PartitionId, Term, TransactionId};
 use crate::keys::{Descriptor, Key, KeyRange};
@@ -41,6 +41,8 @@ pub enum ClientRequest {
         snapshot: Snapshot,
         /// Which key.
         key: Key,
+        /// What to do if another transaction holds it.
+        wait: LockWait,
     },
     /// Whether what was read at `from` still holds at `to`.
     Refresh {
@@ -156,6 +158,16 @@ pub enum AbortReason {
         /// By whom.
         rival: Rival,
     },
+    /// Too many others wait for a key that it needs.
+    #[error(
+        "{waiting} others wait for {key} already: try again later, spread the writes over several keys, or write it with one operation that the server evaluates, such as add"
+    )]
+    HotKey {
+        /// Which key.
+        key: Key,
+        /// How many wait for it.
+        waiting: u32,
+    },
     /// Others held locks for too long.
     #[error(
         "transaction {rival} held a lock on {key} until this one expired: run it again, or shorten the other"
@@ -263,6 +275,26 @@ pub enum RequestError {
         /// Who holds it.
         rival: TransactionId,
     },
+    /// Too many requests wait for one key.
+    #[error(
+        "{waiting} others wait for {key} already: try again later, spread the writes over several keys, or write it with one operation that the server evaluates, such as add"
+    )]
+    HotKey {
+        /// Which key.
+        key: Key,
+        /// How many wait for it.
+        waiting: u32,
+    },
+    /// A lock of the transaction was dropped before it ended. Nothing is lost but the place in the queue.
+    #[error(
+        "the lock on {key} was lost: {loss}; run the transaction again (`transact` does so by itself)"
+    )]
+    LockLost {
+        /// The key.
+        key: Key,
+        /// Why.
+        loss: LockLoss,
+    },
     /// No leader of a partition could be reached in time. For a commit: not known, ask `outcome`.
     #[error(
         "partition {partition} (from key {start}) has had no reachable leader for {waited_ms} ms: are a majority of its nodes {members:?} up?"
@@ -323,6 +355,13 @@ pub enum ClientAnswer {
         at: Timestamp,
         /// The lock and what it covers.
         locked: Locked,
+    },
+    /// To `Lock` with [`LockWait::Refuse`]: another transaction holds the key.
+    Taken {
+        /// Which key.
+        key: Key,
+        /// Who holds it.
+        rival: TransactionId,
     },
     /// To `Refresh`: `None` if nothing changed.
     Refreshed {

@@ -34,8 +34,9 @@ pub use client::{
 };
 pub use founding::{Ballot, Founding, FoundingMember, FoundingMessage};
 pub use partition::{
-    CheckPrepared, Checked, CommitOne, Lock, Locked, PartitionError, PartitionReply,
-    PartitionRequest, Prepare, Prepared, Read, ReadAnswer, Refresh, Refusal, Resolve,
+    CheckPrepared, Checked, CommitOne, Lock, LockAll, LockLoss, LockLost, LockWait, Locked,
+    PartitionError, PartitionReply, PartitionRequest, Prepare, Prepared, Read, ReadAnswer, Refresh,
+    Refusal, Resolve,
 };
 pub use peer::{
     ClockReading, ClockStanding, CoordinatorState, Heartbeat, HeartbeatReply, Leading, PeerFrame,

@@ -17,6 +17,15 @@ pub enum PartitionRequest {
     Read(Read),
     /// Takes an exclusive, unreplicated lock (R3, R11).
     Lock(Lock),
+    /// Takes exclusive, unreplicated locks on many keys, without reading them (R11).
+    LockAll(LockAll),
+    /// The transaction that holds these unreplicated locks is still open.
+    KeepLocks {
+        /// Whose.
+        id: TransactionId,
+        /// On which keys.
+        keys: Vec<Key>,
+    },
     /// Gives unreplicated locks back.
     Unlock {
         /// Whose.
@@ -82,6 +91,65 @@ pub struct Lock {
     pub timestamp: Timestamp,
     /// The gateway, told if the lock is dropped.
     pub gateway: NodeId,
+    /// What to do if another transaction holds the key.
+    pub wait: LockWait,
+}
+
+/// What is done if a key that is to be locked is held by another transaction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum LockWait {
+    /// Queue for it, by age.
+    Queue,
+    /// Say at once who holds it.
+    Refuse,
+}
+
+/// Takes exclusive locks on many keys of one partition, in memory at the leader, in key order: what is
+/// locked stays so while the next key is waited for.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LockAll {
+    /// Who takes them.
+    pub id: TransactionId,
+    /// Its age.
+    pub age: TransactionId,
+    /// The keys, ascending.
+    pub keys: Vec<Key>,
+    /// The gateway, told if a lock is dropped.
+    pub gateway: NodeId,
+}
+
+/// Unreplicated locks were dropped; their holder did not give them back.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LockLost {
+    /// Whose.
+    pub id: TransactionId,
+    /// On which keys.
+    pub keys: Vec<Key>,
+    /// Why.
+    pub loss: LockLoss,
+}
+
+/// Why an unreplicated lock was dropped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum LockLoss {
+    /// An older transaction had waited for it.
+    Wounded {
+        /// The older one's age: the id of its first run.
+        by: TransactionId,
+    },
+    /// The partition has another leader now, or the leader heard nothing of the gateway for 5 s.
+    Dropped,
+}
+
+impl std::fmt::Display for LockLoss {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            LockLoss::Wounded { by } => write!(f, "the older transaction {by} needed it"),
+            LockLoss::Dropped => f.write_str(
+                "its partition's leader changed, or the transaction did nothing for too long",
+            ),
+        }
+    }
 }
 
 /// A lock is held.
@@ -230,6 +298,13 @@ pub enum Refusal {
         /// Who.
         rival: TransactionId,
     },
+    /// Too many requests wait for a key already.
+    HotKey {
+        /// Which key.
+        key: Key,
+        /// How many wait for it.
+        waiting: u32,
+    },
     /// `expires` has passed, or the timestamp would reach it.
     Expired,
     /// This attempt, or a later one, has ended or been refused here.
@@ -247,6 +322,20 @@ pub enum PartitionReply {
     Read(ReadAnswer),
     /// To `Lock`.
     Locked(Locked),
+    /// To `Lock` with [`LockWait::Refuse`]: another transaction holds the key.
+    Taken {
+        /// Which key.
+        key: Key,
+        /// Who holds it.
+        rival: TransactionId,
+    },
+    /// To `LockAll`: all of them are held.
+    LockedAll,
+    /// To `KeepLocks`.
+    Kept {
+        /// The keys among them that are not held, or no longer.
+        lost: Vec<Key>,
+    },
     /// To `Unlock`.
     Unlocked,
     /// To `Commit`: committed, at a quorum.
@@ -347,6 +436,14 @@ pub enum PartitionError {
         key: Key,
         /// Who holds it.
         rival: TransactionId,
+    },
+    /// Too many requests wait for one key.
+    #[error("{waiting} requests wait for {key} already")]
+    HotKey {
+        /// Which key.
+        key: Key,
+        /// How many wait for it.
+        waiting: u32,
     },
     /// Too many requests wait.
     #[error("partition {partition} has too many requests waiting")]

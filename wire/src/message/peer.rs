@@ -1,6 +1,8 @@
 //! What nodes say to each other, batched into frames (pattern Request Batch).
 
-use super::{PartitionReply, PartitionRequest, ReplicationMessage, Standing, TransactionName};
+use super::{
+    LockLost, PartitionReply, PartitionRequest, ReplicationMessage, Standing, TransactionName,
+};
 use crate::ids::{Attempt, Generation, LogIndex, PartitionId, Term};
 use clock::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -66,6 +68,8 @@ pub enum PeerMessage {
         /// What the coordinator says.
         state: CoordinatorState,
     },
+    /// Unreplicated locks were dropped; to the gateway of their holder.
+    LockLost(LockLost),
     /// The answer to a `Request` is no longer wanted: if it still waits, it is dropped.
     Cancel {
         /// The request's number.

@@ -15,8 +15,8 @@ use wire::ids::{ClusterId, Generation, NodeId, PartitionId, TransactionId};
 use wire::keys::{DEFAULT_KEYSPACE, Descriptor, Key, KeyRange};
 use wire::message::{
     AbortReason, Change, ClientAnswer, ClientReply, ClientRequest, Commit, Committed, Condition,
-    Locked, MapAnswer, MemberAddress, OperationKind, OutcomeAnswer, ReadRequest, ReadResult, Rival,
-    Row, Snapshot, VersionedValue,
+    LockWait, Locked, MapAnswer, MemberAddress, OperationKind, OutcomeAnswer, ReadRequest,
+    ReadResult, Rival, Row, Snapshot, VersionedValue,
 };
 
 pub(crate) const CLUSTER: ClusterId = ClusterId(77);
@@ -52,6 +52,8 @@ pub(crate) struct World {
     pub(crate) versions: BTreeMap<Key, BTreeMap<Timestamp, Option<Bytes>>>,
     pub(crate) clock: u64,
     pub(crate) committed: BTreeMap<TransactionId, Timestamp>,
+    /// Keys that others hold.
+    pub(crate) held: BTreeMap<Key, TransactionId>,
     pub(crate) requests: Vec<(usize, ClientRequest)>,
     pub(crate) scripts: BTreeMap<(usize, Kind), VecDeque<Script>>,
     pub(crate) addresses: Vec<String>,
@@ -187,6 +189,12 @@ impl World {
                 };
                 let results = requests.into_iter().map(result).collect();
                 ClientAnswer::Read { at, results }
+            }
+            ClientRequest::Lock { key, wait, .. }
+                if wait == LockWait::Refuse && self.held.contains_key(&key) =>
+            {
+                let rival = self.held[&key];
+                ClientAnswer::Taken { key, rival }
             }
             ClientRequest::Lock { snapshot, key, .. } => {
                 let at = self.draw(snapshot);

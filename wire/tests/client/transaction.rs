@@ -1,7 +1,7 @@
 //! Transactions that read and write, and their retries.
 
 use crate::support::{Gateways, Kind, Script, key};
-use wire::client::{Error, prefix};
+use wire::client::{Error, ForUpdate, LockWait, prefix};
 use wire::keys::KeyRange;
 use wire::message::{ClientRequest, OperationKind, RequestError, Row, Snapshot, VersionedValue};
 
@@ -348,4 +348,32 @@ async fn a_dropped_transaction_gives_its_locks_back() {
         tokio::task::yield_now().await;
     }
     assert!(gateways.world().commits().is_empty());
+}
+
+#[tokio::test]
+async fn a_key_that_another_holds_fails_at_once_or_is_passed_by() {
+    let gateways = Gateways::start(2).await;
+    let client = gateways.client().await;
+    let rival = wire::ids::TransactionId {
+        time: clock::Timestamp::ZERO,
+        random: 9,
+    };
+    gateways.world().held.insert(key("a"), rival);
+    let mut transaction = client.begin();
+    let key = key("a");
+    match transaction.get_for_update_with("a", LockWait::NoWait).await {
+        Err(error @ Error::KeyLocked { .. }) => {
+            assert!(
+                !error.is_conflict(),
+                "who does not wait is told, not run again"
+            );
+            let text = error.to_string();
+            assert!(text.contains("holds a lock on a"), "{text}");
+        }
+        other => panic!("{other:?}"),
+    }
+    let skipped = transaction.get_for_update_with("a", LockWait::SkipLocked);
+    assert_eq!(skipped.await.unwrap(), ForUpdate::Taken { key, rival });
+    let next = transaction.get_for_update_with("b", LockWait::SkipLocked);
+    assert_eq!(next.await.unwrap(), ForUpdate::Locked(None));
 }

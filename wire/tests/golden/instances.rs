@@ -238,6 +238,7 @@ fn client_requests() -> Vec<ClientRequest> {
             age: id(2),
             snapshot: Snapshot::Fresh,
             key: key("lock"),
+            wait: LockWait::Refuse,
         },
         ClientRequest::Refresh {
             id: id(1),
@@ -284,6 +285,10 @@ fn abort_reasons() -> Vec<AbortReason> {
             key: key("changed"),
             rival: Rival::Version { at: ts(1) },
         },
+        AbortReason::HotKey {
+            key: key("hot"),
+            waiting: 7,
+        },
         AbortReason::Contention {
             key: key("hot"),
             rival: id(1),
@@ -326,6 +331,14 @@ fn request_errors() -> Vec<RequestError> {
         RequestError::LockWait {
             key: key("k"),
             rival: id(1),
+        },
+        RequestError::HotKey {
+            key: key("hot"),
+            waiting: 7,
+        },
+        RequestError::LockLost {
+            key: key("k"),
+            loss: LockLoss::Wounded { by: id(1) },
         },
         RequestError::Unavailable {
             partition: PartitionId(1),
@@ -419,6 +432,10 @@ fn client_answers() -> Vec<ClientAnswer> {
             at: ts(1),
             locked: locked(),
         },
+        ClientAnswer::Taken {
+            key: key("k"),
+            rival: id(1),
+        },
         ClientAnswer::Refreshed { changed: None },
         ClientAnswer::Refreshed {
             changed: Some(Change {
@@ -506,7 +523,18 @@ fn partition_requests() -> Vec<PartitionRequest> {
             key: key("lock"),
             timestamp: ts(3),
             gateway: NodeId(4),
+            wait: LockWait::Queue,
         }),
+        PartitionRequest::LockAll(LockAll {
+            id: id(1),
+            age: id(2),
+            keys: vec![key("a"), key("b")],
+            gateway: NodeId(4),
+        }),
+        PartitionRequest::KeepLocks {
+            id: id(1),
+            keys: vec![key("lock")],
+        },
         PartitionRequest::Unlock {
             id: id(1),
             keys: vec![key("lock")],
@@ -587,6 +615,10 @@ fn refusals() -> Vec<Refusal> {
             key: key("hot"),
             rival: id(1),
         },
+        Refusal::HotKey {
+            key: key("hot"),
+            waiting: 7,
+        },
         Refusal::Expired,
         Refusal::StaleAttempt,
         Refusal::Closed,
@@ -601,6 +633,14 @@ fn partition_replies() -> Vec<PartitionReply> {
             depends_on: ts(1),
         }),
         PartitionReply::Locked(locked()),
+        PartitionReply::Taken {
+            key: key("lock"),
+            rival: id(1),
+        },
+        PartitionReply::LockedAll,
+        PartitionReply::Kept {
+            lost: vec![key("lock")],
+        },
         PartitionReply::Unlocked,
         PartitionReply::Committed {
             at: ts(1),
@@ -664,6 +704,10 @@ fn partition_errors() -> Vec<PartitionError> {
             key: key("k"),
             rival: id(1),
         },
+        PartitionError::HotKey {
+            key: key("hot"),
+            waiting: 7,
+        },
         PartitionError::Overloaded { partition },
     ]
 }
@@ -714,6 +758,11 @@ fn peer_messages() -> Vec<PeerMessage> {
             number: RequestNumber(1),
             state: CoordinatorState::Unknown,
         },
+        PeerMessage::LockLost(LockLost {
+            id: id(1),
+            keys: vec![key("k")],
+            loss: LockLoss::Dropped,
+        }),
         PeerMessage::Cancel {
             number: RequestNumber(1),
             partition: PartitionId(2),

@@ -35,25 +35,28 @@ variants! {
     Goodbye: BadFrame NumberNotRising Misplaced Replaced Founded;
     Snapshot: Fresh At;
     ClientRequest: Read Lock Refresh Rollback Commit Outcome Timestamp Map Status Transfer;
-    AbortReason: Guard Operation Changed Contention Expired Closed OtherIdentity BelowHorizon;
+    AbortReason: Guard Operation Changed HotKey Contention Expired Closed OtherIdentity BelowHorizon;
+    LockWait: Queue Refuse;
+    LockLoss: Wounded Dropped;
     Rival: Version Transaction;
     RequestError: KeyTooLong ValueTooLong TransactionTooLarge Invalid BelowHorizon TooFarAhead
-        ClockUnusable LockWait Unavailable Overloaded OtherIdentity NotFounded NotTransferred;
-    ClientAnswer: Read Locked Refreshed RolledBack Committed Aborted Outcome Timestamp Map Status
+        ClockUnusable LockWait HotKey LockLost Unavailable Overloaded OtherIdentity NotFounded
+        NotTransferred;
+    ClientAnswer: Read Locked Taken Refreshed RolledBack Committed Aborted Outcome Timestamp Map Status
         Transferred;
     ReplicaRole: Follower Candidate LeaderStarting Leader;
     Unfit: Starting DiskStalls NoClock Leaving;
     TransferFailure: NotLeader NoSuchPartition Electing NotMember LeadsAlready Unreachable Unfit
         NobodyFit UnderWay Behind NotSettled NotTakenUp LeadershipLost;
     FoundingMessage: Prepare Promise Accept Accepted Outbid Founded OtherList;
-    PartitionRequest: Read Lock Unlock Commit Prepare Refresh ChangeRecord CheckPrepared Resolve
+    PartitionRequest: Read Lock LockAll KeepLocks Unlock Commit Prepare Refresh ChangeRecord CheckPrepared Resolve
         ForgetRecord Outcome;
     Checked: Prepared Refused Ended;
-    Refusal: Guard Operation Changed Contention Expired StaleAttempt Closed OtherIdentity;
-    PartitionReply: Read Locked Unlocked Committed Unchanged Refused OtherCoordinator Prepared
+    Refusal: Guard Operation Changed Contention HotKey Expired StaleAttempt Closed OtherIdentity;
+    PartitionReply: Read Locked Taken LockedAll Kept Unlocked Committed Unchanged Refused OtherCoordinator Prepared
         Refreshed Record Checked Done Outcome Error;
-    PartitionError: NotLeader LeadershipLost WrongRange TooFarAhead BelowHorizon LockWait Overloaded;
-    PeerMessage: Request Reply Replication Heartbeat HeartbeatReply AskCoordinator CoordinatorState Cancel
+    PartitionError: NotLeader LeadershipLost WrongRange TooFarAhead BelowHorizon LockWait HotKey Overloaded;
+    PeerMessage: Request Reply Replication Heartbeat HeartbeatReply AskCoordinator CoordinatorState LockLost Cancel
         ClockProbe ClockReading;
     ClockStanding: ReliedOn New Doubted;
     ClockCause: Unproven NotVouched BoundTooWide Stepped Drifted Contradicted Behind;

@@ -12,6 +12,7 @@ use wire::message::{
 pub(super) fn is_worth_another_run(reason: &AbortReason) -> bool {
     match reason {
         AbortReason::Changed { .. }
+        | AbortReason::HotKey { .. }
         | AbortReason::Contention { .. }
         | AbortReason::BelowHorizon { .. }
         | AbortReason::Expired
@@ -223,14 +224,16 @@ impl Client {
             Want::Outcome => self.pause(want, out),
             Want::Rollback => self.end(cx, Told::GivenUp, out),
             // A lock asked for twice could stand at a place that nobody gives back in time.
-            Want::Lock | Want::Move { .. } => self.end(cx, Told::GivenUp, out),
+            Want::Lock | Want::Move { .. } => self.ask(cx, Want::Rollback, out),
             Want::Round => {
                 let run = self.run_mut();
                 run.tries += 1;
                 if run.tries < TRIES_MAX {
                     self.pause(want, out);
-                } else {
+                } else if run.locked.is_empty() {
                     self.end(cx, Told::GivenUp, out);
+                } else {
+                    self.ask(cx, Want::Rollback, out);
                 }
             }
         }

@@ -5,7 +5,7 @@ use crate::history::Observation;
 use crate::workload::Writes;
 use clock::Timestamp;
 use wire::keys::{Key, KeyRange};
-use wire::message::{ClientRequest, Commit, Snapshot, TransactionName};
+use wire::message::{ClientRequest, Commit, LockWait, Snapshot, TransactionName};
 
 impl Run {
     fn snapshot(&self) -> Snapshot {
@@ -31,6 +31,7 @@ impl Client {
                 age: run.age,
                 snapshot: run.snapshot(),
                 key: run.plan.locks[run.locked.len()].clone(),
+                wait: LockWait::Queue,
             },
             Want::Move { to } => ClientRequest::Refresh {
                 id: run.id,

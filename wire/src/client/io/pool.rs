@@ -257,9 +257,15 @@ impl Pool {
         silence_max: Duration,
     ) -> Result<ClientReply, Unanswered> {
         self.maybe_refresh_beside();
-        let answer = match self.connection(gateway).await {
-            Err(why) => Err(Unanswered::NotSent(why)),
-            Ok(connection) => {
+        // Whoever dials a node that does not answer keeps the others waiting for the same connection.
+        let connection = tokio::time::timeout(silence_max, self.connection(gateway)).await;
+        let answer = match connection {
+            Err(_) => Err(Unanswered::NotSent(format!(
+                "{gateway}: no connection within {}",
+                rounded(silence_max)
+            ))),
+            Ok(Err(why)) => Err(Unanswered::NotSent(why)),
+            Ok(Ok(connection)) => {
                 match tokio::time::timeout(silence_max, connection.request(request)).await {
                     Ok(answer) => answer,
                     Err(_) => {
