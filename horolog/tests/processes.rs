@@ -5,6 +5,8 @@
 //! - [`processes::first_steps`]: three nodes, every command, each node as the entry;
 //! - [`processes::transfers_under_kills`]: no money is made or lost while nodes are killed;
 //! - [`processes::transfers_under_pauses`]: nor while they stand still and go on (SIGSTOP, SIGCONT);
+//! - [`processes::transfers_under_handovers`]: nor while leaders hand over, and nobody has to wait;
+//! - [`processes::handing_over`]: a node that stops hands over first, and `transfer` refuses with a reason;
 //! - [`processes::acknowledged_writes`]: what was acknowledged survives the death of all nodes at once;
 //! - [`processes::packages`]: real records go in and come out, and hot counters are exact;
 //! - [`processes::wrong_input`]: mistakes are refused with the remedy;
@@ -24,9 +26,11 @@ mod processes {
     mod acknowledged_writes;
     mod crowd;
     mod first_steps;
+    mod handing_over;
     mod local_cluster;
     mod packages;
     mod transfers;
+    mod transfers_under_handovers;
     mod transfers_under_kills;
     mod transfers_under_pauses;
     mod wrong_input;

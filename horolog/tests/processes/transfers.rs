@@ -36,6 +36,8 @@ pub(super) enum Fault {
     Kill,
     /// SIGSTOP, and SIGCONT.
     Pause,
+    /// A partition is led by another node from then on (`horolog transfer`); all nodes run on.
+    HandOver,
 }
 
 /// One fault after another.
@@ -121,15 +123,27 @@ impl Faults {
             match self.fault {
                 Fault::Kill => cluster.kill(node),
                 Fault::Pause => cluster.node(node).pause(),
+                Fault::HandOver => hand_over(cluster, random.below(PARTITIONS)).await,
             }
             sleep(self.lasting).await;
             match self.fault {
                 Fault::Kill => cluster.start(node),
                 Fault::Pause => cluster.node(node).go_on(),
+                Fault::HandOver => {}
             }
             cluster.led().await;
         }
     }
+}
+
+/// The system's partition, and the four of the users.
+const PARTITIONS: u64 = 5;
+
+async fn hand_over(cluster: &Cluster, drawn: u64) {
+    let (partition, list) = ((drawn + 1).to_string(), cluster.list());
+    let transfer = ["transfer", "--partition", &partition, "--connect", &list];
+    let ended = cluster.program().run(&transfer).await;
+    assert_eq!(ended.code, Some(0), "{}{}", ended.out, ended.err);
 }
 
 fn check_report(out: &str, seconds: u64) {

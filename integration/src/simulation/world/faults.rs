@@ -96,15 +96,9 @@ impl World {
                     spread: Duration::from_millis(20 + random.below(200)),
                 };
             }
-            FaultKind::Pause => {
-                let until = self.now() + fault.lasts;
-                let machine = &mut self.machines[seat];
-                machine.busy_until = machine.busy_until.max(until);
-            }
+            FaultKind::Pause => self.pause(seat, fault.lasts),
             FaultKind::Transfer => self.begin_transfers(random),
-            FaultKind::StallDisk => {
-                self.machines[seat].flush = DelayModel::exactly(fault.lasts);
-            }
+            FaultKind::StallDisk => self.stall_disk(seat, fault.lasts),
             FaultKind::CutClient => {
                 if !self.sessions.is_empty() {
                     let session = random.below(self.sessions.len() as u64) as usize;
@@ -138,9 +132,7 @@ impl World {
                 self.disturb_around(seat, Disturbance::default());
             }
             FaultKind::BreakClock => self.mend_clock(seat),
-            FaultKind::SlowDisk | FaultKind::StallDisk => {
-                self.machines[seat].flush = self.options.flush;
-            }
+            FaultKind::SlowDisk | FaultKind::StallDisk => self.mend_disk(seat),
             FaultKind::Transfer => self.begin_transfers(&mut SplitMix64::new(!fault.seed)),
             FaultKind::Clock | FaultKind::Pause | FaultKind::CutClient => {}
         }
@@ -156,6 +148,23 @@ impl World {
     /// A node's clock is right again.
     pub fn mend_clock(&mut self, seat: Seat) {
         self.machines[seat].clock.mend();
+    }
+
+    /// The next flush of a node's log takes this long; the node goes on otherwise.
+    pub fn stall_disk(&mut self, seat: Seat, lasts: Duration) {
+        self.machines[seat].flush = DelayModel::exactly(lasts);
+    }
+
+    /// Flushes take their usual time from now on; the one that is under way ends when it ends.
+    pub fn mend_disk(&mut self, seat: Seat) {
+        self.machines[seat].flush = self.options.flush;
+    }
+
+    /// A node stands still for this long, and goes on.
+    pub fn pause(&mut self, seat: Seat, lasts: Duration) {
+        let until = self.now() + lasts;
+        let machine = &mut self.machines[seat];
+        machine.busy_until = machine.busy_until.max(until);
     }
 
     /// Some of the leaders are asked to hand over, to whomever they like or to one that is named.

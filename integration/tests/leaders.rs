@@ -1,0 +1,123 @@
+//! Who leads, in whole clusters without clients: disks that stall, nodes that stand still, and leaders
+//! that are spread.
+
+use integration::simulation::{World, WorldOptions};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use wire::ids::{NodeId, PartitionId, Term};
+
+const NODES: usize = 3;
+const PARTITIONS: usize = 7;
+
+fn s(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// A calm cluster in which every partition is served.
+fn served(seed: u64, spread_every: Option<Duration>) -> World {
+    let mut options = WorldOptions::calm(seed, NODES, PARTITIONS as u8, ms(1));
+    options.timing.spread_every = spread_every;
+    options.timing.settle = s(1);
+    let mut world = World::new(options);
+    assert!(world.run_until(s(10), all_served).unwrap(), "founded");
+    world
+}
+
+fn all_served(world: &World) -> bool {
+    world.serving().len() == PARTITIONS
+}
+
+fn led_by(world: &World, seat: usize) -> usize {
+    world.serving().iter().filter(|(s, _)| *s == seat).count()
+}
+
+fn pass(world: &mut World, time: Duration) {
+    let until = world.now() + time;
+    world.run_to(until).unwrap();
+}
+
+fn terms(world: &mut World) -> BTreeMap<PartitionId, Term> {
+    let state = world.state().unwrap();
+    let replicas = state.statuses.iter().flat_map(|status| &status.replicas);
+    let mut terms = BTreeMap::new();
+    for replica in replicas {
+        let known: &mut Term = terms.entry(replica.descriptor.partition).or_default();
+        *known = replica.term.max(*known);
+    }
+    terms
+}
+
+/// The id of the node at a seat.
+fn node(world: &mut World, seat: usize) -> NodeId {
+    world.state().unwrap().statuses[seat].node
+}
+
+#[test]
+fn a_leader_whose_disk_stalls_makes_room_and_stays_out_of_the_way() {
+    let mut world = served(1, None);
+    let (stalled, _) = world.serving()[0];
+    assert!(led_by(&world, stalled) > 0);
+    world.stall_disk(stalled, s(6));
+    // Its ceiling is written once a second, so the disk is found to hang within two; heartbeats go on.
+    let others = |world: &World| led_by(world, stalled) == 0 && all_served(world);
+    let limit = world.now() + ms(2_300);
+    assert!(world.run_until(limit, others).unwrap(), "led by others");
+    let before = terms(&mut world);
+    for _ in 0..30 {
+        pass(&mut world, ms(100));
+        assert_eq!(
+            led_by(&world, stalled),
+            0,
+            "it leads nothing while it hangs"
+        );
+        assert!(all_served(&world));
+    }
+    assert_eq!(terms(&mut world), before, "it disturbs nobody");
+}
+
+#[test]
+fn a_leader_that_stood_still_serves_nothing_and_disturbs_nobody_when_it_goes_on() {
+    let mut world = served(2, None);
+    let (paused, _) = world.serving()[0];
+    world.pause(paused, s(5));
+    pass(&mut world, ms(4_900));
+    let others = world.serving().iter().filter(|(s, _)| *s != paused).count();
+    assert_eq!(others, PARTITIONS, "everything is led by others meanwhile");
+    pass(&mut world, ms(400));
+    let before = terms(&mut world);
+    assert_eq!(led_by(&world, paused), 0, "it has learned of it");
+    pass(&mut world, s(3));
+    assert!(all_served(&world));
+    assert_eq!(terms(&mut world), before, "no further election");
+}
+
+#[test]
+fn leaders_are_spread_and_then_stay_where_they_are() {
+    let mut world = served(3, Some(ms(300)));
+    let first = node(&mut world, 0);
+    pass(&mut world, s(2));
+    for (seat, partition) in world.serving() {
+        if seat != 0 {
+            world.begin_transfer(seat, partition, Some(first));
+        }
+    }
+    let gathered = |world: &World| led_by(world, 0) >= PARTITIONS - 1;
+    let limit = world.now() + s(1);
+    assert!(
+        world.run_until(limit, gathered).unwrap(),
+        "one leads almost all"
+    );
+    let even = |world: &World| all_served(world) && (0..NODES).all(|seat| led_by(world, seat) >= 2);
+    let limit = world.now() + s(10);
+    assert!(
+        world.run_until(limit, even).unwrap(),
+        "each leads its share"
+    );
+    let before = terms(&mut world);
+    pass(&mut world, s(20));
+    assert_eq!(terms(&mut world), before, "and nothing moves any more");
+}
