@@ -37,6 +37,11 @@ impl DurableCeiling {
         Some(self.proposed)
     }
 
+    /// A ceiling that another reason asks for is being written.
+    pub fn propose(&mut self, ceiling: Timestamp) {
+        self.proposed = self.proposed.max(ceiling);
+    }
+
     /// A ceiling that was written is durable.
     pub fn on_durable(&mut self, ceiling: Timestamp) {
         assert!(

@@ -5,7 +5,7 @@
 
 use crate::commands::{
     add, append, bench, cas, delete, dev, get, import, keyspace, max, min, outcome, partitions,
-    put, scan, shell, start, status, timestamp, transfer, txn,
+    put, rebuild, scan, shell, start, status, timestamp, transfer, txn,
 };
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -42,6 +42,7 @@ pub(crate) enum Command {
     Data(DataCommand),
     Import(import::Import),
     Bench(bench::Bench),
+    Rebuild(rebuild::Rebuild),
 }
 
 /// Commands on data and on the cluster, in the shell and outside of it.

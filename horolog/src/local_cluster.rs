@@ -113,6 +113,7 @@ impl LocalCluster {
                 splits: options.splits.clone(),
                 clock: BoundSource::Fixed(options.clock_bound),
                 small: true,
+                held_back_bytes_max: node::HELD_BACK_BYTES_MAX,
                 timing: Timing::default(),
                 limits: ListenerLimits::default(),
                 metrics: None,

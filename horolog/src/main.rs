@@ -70,6 +70,7 @@ fn run(invocation: Invocation) -> Result<(), Failure> {
         Command::Dev(dev) => dev.run(),
         Command::Start(start) => start.run(),
         Command::Bench(bench) => bench.run(),
+        Command::Rebuild(rebuild) => rebuild.run(),
         Command::Shell(shell) => runtime()?.block_on(shell.run()),
         Command::Import(import) => runtime()?.block_on(import.run()),
         Command::Data(command) => {

@@ -49,6 +49,9 @@ impl Default for Timing {
     }
 }
 
+/// So many bytes of log a member that is away may hold back, unless another maximum is given.
+pub const HELD_BACK_BYTES_MAX: u64 = 1 << 30;
+
 /// What a node is told at its start.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
@@ -60,6 +63,9 @@ pub struct NodeConfig {
     pub splits: Vec<Key>,
     /// Times.
     pub timing: Timing,
+    /// A member that is away holds back at most so many bytes of the log of all partitions together;
+    /// then it is discarded, and that member gets snapshots.
+    pub held_back_bytes_max: u64,
     /// The seed of everything that is drawn at random.
     pub seed: u64,
     /// Where the clock bound comes from, in words, for `status`.
@@ -77,6 +83,7 @@ impl NodeConfig {
             join,
             splits: Vec::new(),
             timing: Timing::default(),
+            held_back_bytes_max: HELD_BACK_BYTES_MAX,
             seed,
             clock_source: "simulated".to_owned(),
             #[cfg(feature = "mutants")]

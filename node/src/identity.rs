@@ -10,6 +10,12 @@ pub(crate) const META_IDENTITY: u8 = 1;
 /// The kind of the meta record that holds the founding's acceptor.
 pub(crate) const META_FOUNDER: u8 = 2;
 
+/// The kind of the meta record that holds the next incarnation of a replica to be given.
+pub(crate) const META_INCARNATIONS: u8 = 3;
+
+/// The kind of the meta record that names the replicas which have lost their memory.
+pub(crate) const META_FORGOTTEN: u8 = 4;
+
 /// A node's name in its cluster and how often it has started.
 ///
 /// The start count is part of every coordinator incarnation, so it is logged, and durable, before the

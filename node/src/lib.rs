@@ -17,10 +17,11 @@ mod outbox;
 mod partition_channel;
 mod questions;
 mod registry;
+mod snapshot_gate;
 mod transfers;
 
 pub use clock_watch::QuarantineTiming;
-pub use config::{NodeConfig, Timing};
+pub use config::{HELD_BACK_BYTES_MAX, NodeConfig, Timing};
 pub use counters::{BUCKETS_US, Counters, Distribution};
 pub use event::{Effect, Event};
 pub use identity::Identity;

@@ -10,12 +10,13 @@
 
 use clock::Timestamp;
 use partition::log::{LogBatch, LogRecord};
+use partition::versions::Live;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use wire::ids::{NodeId, PartitionId};
 use wire::message::{FoundingMessage, LogPosition, PeerMessage};
 
-/// A message that waits for the log.
+/// What waits for the log: messages, and what this node tells itself.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Held {
     Peer {
@@ -26,6 +27,13 @@ pub(crate) enum Held {
         to: String,
         message: FoundingMessage,
     },
+    /// A replica may use this incarnation.
+    Incarnation {
+        partition: PartitionId,
+        incarnation: u32,
+    },
+    /// These replicas live, and no others.
+    Live(Live),
 }
 
 /// What became durable with one batch.
@@ -64,7 +72,9 @@ impl LogQueue {
             LogRecord::Entry { partition, entry } => {
                 self.pending.entries.insert(*partition, entry.position());
             }
-            LogRecord::Ceiling { timestamp } => self.pending.ceiling = Some(*timestamp),
+            LogRecord::Ceiling { timestamp } => {
+                self.pending.ceiling = self.pending.ceiling.max(Some(*timestamp));
+            }
             LogRecord::Meta { kind, .. } if *kind == crate::identity::META_IDENTITY => {
                 self.pending.identity = true;
             }

@@ -27,14 +27,15 @@ use crate::outbox::Outbox;
 use crate::partition_channel::PartitionChannel;
 use crate::questions::Questions;
 use crate::registry::Registry;
+use crate::snapshot_gate::SnapshotGate;
 use crate::transfers::Transfers;
 use clock::{ClockBoundWait, DurableCeiling, HybridClock, Now, Timestamp};
 use cluster::{Founder, FoundingPlan, Peers};
 use partition::log::{LogRecord, RecoveredLog};
 use partition::replication::ReplicationTiming;
-use partition::versions::{Store, StoreReport};
+use partition::versions::{Store, StoreReport, StoreTask};
 use partition::{Asker, Replica, ReplicaConfig, ReplicaContext, ReplicaEvent};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use txn::{ClientTag, Gateway, GatewayContext, GatewayEffect, GatewayEvent};
 use wire::SplitMix64;
@@ -49,8 +50,11 @@ mod clocks;
 mod joining_test;
 mod leadership;
 mod membership;
+pub(crate) mod replicas;
 mod status;
 mod transfers;
+
+use replicas::{forgotten, next_incarnation};
 
 /// How many nodes hold each partition, if there are as many.
 const REPLICATION: usize = 3;
@@ -114,6 +118,13 @@ pub struct Node {
     pub(crate) registry: Registry,
     pub(crate) transfers: Transfers,
     pub(crate) work: VecDeque<Work>,
+    pub(crate) snapshots: SnapshotGate,
+    /// The next incarnation of a replica to be given.
+    pub(crate) next_incarnation: u32,
+    /// Incarnations that are on their way to a replica: nothing says yet whose they are.
+    pub(crate) given: BTreeSet<u32>,
+    /// Replicas that have lost their memory and do not hold again what others may count on.
+    pub(crate) forgotten: BTreeSet<PartitionId>,
     /// Replies of this node's own replicas to this node's own gateway.
     pub(crate) own_replies: VecDeque<(RequestNumber, PartitionReply)>,
     pub(crate) log_bytes: u64,
@@ -174,6 +185,10 @@ impl Node {
             registry: Registry::default(),
             transfers: Transfers::default(),
             work: VecDeque::new(),
+            snapshots: SnapshotGate::default(),
+            next_incarnation: next_incarnation(&recovered)?,
+            given: BTreeSet::new(),
+            forgotten: forgotten(&recovered)?,
             own_replies: VecDeque::new(),
             log_bytes: 0,
             effects: Vec::new(),
@@ -202,7 +217,7 @@ impl Node {
             let start = known.map_or(0, |identity| identity.start) + 1;
             node.join(&founding, start, now);
             for (partition, replica) in recovered.replicas {
-                let config = node.replica_config();
+                let config = node.replica_config(partition);
                 node.replicas
                     .insert(partition, Replica::new(config, replica, store, now)?);
             }
@@ -216,6 +231,8 @@ impl Node {
                     why,
                 });
             }
+            let live = node.live();
+            node.effects.push(Effect::Store(StoreTask::Live(live)));
         }
         Ok(node)
     }
@@ -291,7 +308,7 @@ impl Node {
         );
     }
 
-    pub(crate) fn replica_config(&mut self) -> ReplicaConfig {
+    pub(crate) fn replica_config(&mut self, partition: PartitionId) -> ReplicaConfig {
         let timing = &self.config.timing;
         let usual = partition::ReplicaTiming::default();
         let timing = partition::ReplicaTiming {
@@ -301,12 +318,14 @@ impl Node {
                 ..usual.replication
             },
             drift_max: timing.drift_max,
+            held_back_bytes_max: self.held_back_bytes_max(),
             ..usual
         };
         ReplicaConfig {
             me: self.me().expect("replicas are made on founded nodes"),
             timing,
             seed: self.random.next_u64(),
+            has_forgotten: self.forgotten.contains(&partition),
             #[cfg(feature = "mutants")]
             mutant: match self.config.mutant {
                 Some(crate::Mutant::Partition(mutant)) => Some(mutant),
@@ -345,6 +364,11 @@ impl Node {
     /// The replicas on this node.
     pub fn replicas(&self) -> impl Iterator<Item = (&PartitionId, &Replica)> {
         self.replicas.iter()
+    }
+
+    /// Whether a replica of it has lost its memory, and does not hold again what others may count on.
+    pub fn has_forgotten(&self) -> bool {
+        !self.forgotten.is_empty()
     }
 
     /// Takes in one event. What it wants done comes with the next [`Node::flush`].
@@ -508,6 +532,14 @@ impl Node {
             Held::Founding { to, message } => {
                 self.effects.push(Effect::Founding { to, message });
             }
+            Held::Incarnation {
+                partition,
+                incarnation,
+            } => {
+                let event = ReplicaEvent::Incarnation { incarnation };
+                self.work.push_back(Work::Replica(partition, event));
+            }
+            Held::Live(live) => self.effects.push(Effect::Store(StoreTask::Live(live))),
         }
     }
 
@@ -515,6 +547,7 @@ impl Node {
         let partition = match &report {
             StoreReport::Applied { partition, .. }
             | StoreReport::Persisted { partition, .. }
+            | StoreReport::Snapshot { partition, .. }
             | StoreReport::Answer { partition, .. } => *partition,
             StoreReport::Failed { why } => {
                 // The driver stops the node on this; a node that goes on must not pretend.
@@ -675,6 +708,9 @@ impl Node {
     }
 
     fn step_replica(&mut self, now: &Now, partition: PartitionId, event: ReplicaEvent) {
+        if let ReplicaEvent::Incarnation { incarnation } = &event {
+            self.given.remove(incarnation);
+        }
         let Some(replica) = self.replicas.get_mut(&partition) else {
             self.refuse_for_missing_replica(partition, event);
             return;

@@ -61,6 +61,10 @@ fn payload_bytes(message: &PeerMessage) -> usize {
             message: ReplicationMessage::Append { entries, .. },
             ..
         } => entries.iter().map(|entry| entry.body.len()).sum(),
+        PeerMessage::Replication {
+            message: ReplicationMessage::Snapshot { chunk, .. },
+            ..
+        } => chunk.body.len(),
         PeerMessage::Request { body, .. } => match body {
             PartitionRequest::Commit(commit) => operations_bytes(&commit.operations),
             PartitionRequest::Prepare(prepare) => operations_bytes(&prepare.operations),

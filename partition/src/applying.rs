@@ -100,8 +100,23 @@ impl Replica {
         out: &mut Vec<ReplicaEffect>,
     ) {
         match report {
-            StoreReport::Applied { index, .. } => {
-                self.stored = self.stored.max(index);
+            StoreReport::Applied {
+                incarnation,
+                position,
+                ..
+            } if incarnation != self.incarnation => self.on_chunks_applied(incarnation, position),
+            StoreReport::Persisted {
+                incarnation,
+                position,
+                ..
+            } if incarnation != self.incarnation => {
+                self.on_chunks_persisted(incarnation, position, out);
+            }
+            StoreReport::Snapshot { view, page, .. } => {
+                self.on_snapshot_page(cx.now.monotonic, view, page, out);
+            }
+            StoreReport::Applied { position, .. } => {
+                self.stored = self.stored.max(position.index);
                 self.state.on_stored(self.stored);
             }
             StoreReport::Persisted { position, .. } => {
@@ -112,13 +127,16 @@ impl Replica {
                 self.maybe_discard(out);
             }
             StoreReport::Answer { ticket, answer, .. } => {
+                if self.take_small_rows(cx, ticket, &answer, out) {
+                    return;
+                }
                 self.on_store_answer(cx, ticket, answer, out);
             }
             StoreReport::Failed { why } => panic!("a failed store stops its node: {why}"),
         }
     }
 
-    /// Discards what is in the store's tables here and in every member's log.
+    /// Discards what is in the store's tables here, and of which the leader has said that nobody needs it.
     pub(crate) fn maybe_discard(&mut self, out: &mut Vec<ReplicaEffect>) {
         let replicated = self.state.collected().replicated;
         let index = self.persisted.index.min(replicated);

@@ -4,7 +4,8 @@
 //! once it has passed `expires`, nothing of a transaction can be prepared or placed, and refused and
 //! ended markers, dead records and the outcome in memory may go. Outcomes stay in the store for
 //! [`OUTCOME_RETENTION`] more, one row each, keyed by time; they go a slot of time after another. The
-//! same entry says up to where every member's log reaches, below which the log may be discarded.
+//! same entry says up to where the log may be discarded: every member's log reaches to there, or a member
+//! lacks so much that it gets a snapshot instead ([`crate::ReplicaTiming::held_back_bytes_max`]).
 //!
 //! Nothing is proposed while there is nothing to collect: an idle partition writes nothing.
 
@@ -21,6 +22,8 @@ use wire::message::{RecordState, TransactionName};
 
 /// How often the leader looks.
 pub(crate) const COLLECT_EVERY: Duration = Duration::from_secs(5);
+/// How often it looks while the log is longer than any member may have it held.
+pub(crate) const COLLECT_LONG_EVERY: Duration = Duration::from_secs(1);
 /// How far `closed` stays behind true time. Longer than the life of a commit (`expires`, 10 s).
 pub(crate) const CLOSED_BEHIND: Duration = Duration::from_secs(15);
 /// So many entries that every member holds are worth an entry that says so.
@@ -115,9 +118,10 @@ pub(crate) fn is_worth_an_entry(
     state: &CommittedState,
     closed: Timestamp,
     replicated: LogIndex,
+    step: u64,
 ) -> bool {
     let known = state.collected().replicated;
-    state.has_expired(closed) || replicated.0 >= known.0 + REPLICATED_STEP
+    state.has_expired(closed) || replicated.0 >= known.0 + step
 }
 
 /// Transactions whose coordinator should long have ended them: what is prepared here, and records,

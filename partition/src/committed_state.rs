@@ -103,7 +103,7 @@ impl Outcome {
 pub(crate) struct Collected {
     /// Outcomes that expired below this have no rows any more.
     pub(crate) outcomes_kept_from: Timestamp,
-    /// Every member's log reached to here when the leader said so.
+    /// Nobody needed the log up to here when the leader said so.
     pub(crate) replicated: LogIndex,
     /// The highest timestamp that was ever given to anything.
     pub(crate) highest: Timestamp,

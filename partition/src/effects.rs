@@ -103,7 +103,7 @@ pub(crate) enum Effect {
         outcomes: Vec<(Timestamp, TransactionId)>,
         /// Every outcome that expired below this has gone.
         outcomes_kept_from: Timestamp,
-        /// Every member's log reaches to here: nobody needs what lies below.
+        /// Nobody needs the log up to here: every member has it, or gets a snapshot.
         replicated: LogIndex,
     },
 }

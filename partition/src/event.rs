@@ -60,6 +60,11 @@ pub enum ReplicaEvent {
         /// Up to where.
         promise: Timestamp,
     },
+    /// The answer to [`ReplicaEffect::WantIncarnation`].
+    Incarnation {
+        /// Never given before on this node, which is durable.
+        incarnation: u32,
+    },
 }
 
 /// What a replica wants done, in this order.
@@ -110,6 +115,12 @@ pub enum ReplicaEffect {
         /// What it is told.
         lost: LockLost,
     },
+    /// Give it an incarnation that no rows stand under.
+    WantIncarnation,
+    /// Which rows of the store are this replica's has changed; true once what it logged is durable.
+    LiveChanged,
+    /// It has not forgotten any more: to be made durable after everything that it logged before.
+    Remembered,
     /// It was elected.
     BecameLeader {
         /// In this term.

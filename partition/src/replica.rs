@@ -11,12 +11,14 @@
 use crate::collection::COLLECT_EVERY;
 use crate::committed_state::CommittedState;
 use crate::event::{ReplicaContext, ReplicaEffect, ReplicaEvent};
+use crate::installing::Installing;
 use crate::leadership::Leadership;
 use crate::log::{LogRecord, RecoveredReplica};
 use crate::recent_writes::RecentWrites;
 use crate::replication::{
     Replication, ReplicationConfig, ReplicationEffect, ReplicationTiming, Role,
 };
+use crate::snapshot::SnapshotReading;
 use crate::transfer::EarlyRequests;
 use crate::versions::{AppliedState, Store, StoreBatch, StoreError, StoreQuery, StoreResult};
 use bytes::Bytes;
@@ -28,7 +30,7 @@ use wire::keys::Descriptor;
 use wire::message::{Leading, LogPosition, PartitionReply, ReplicaRole, ReplicaStatus};
 
 /// The most bytes of recent writes that a replica keeps in memory once the store has them.
-const RECENT_WRITES_BYTES_MAX: usize = 16 << 20;
+pub(crate) const RECENT_WRITES_BYTES_MAX: usize = 16 << 20;
 
 /// How long a replica waits for others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,6 +52,9 @@ pub struct ReplicaTiming {
     pub later_attempt_wait_max: Duration,
     /// So long everything else waits for locks, for the promise, or for the leader to begin.
     pub wait_max: Duration,
+    /// A member that lacks more than so many bytes of the log holds it back no longer: the leader has
+    /// what is above that discarded, and the member gets a snapshot.
+    pub held_back_bytes_max: u64,
 }
 
 impl Default for ReplicaTiming {
@@ -67,6 +72,7 @@ impl Default for ReplicaTiming {
             first_attempt_wait_max: Duration::from_millis(40),
             later_attempt_wait_max: Duration::from_secs(2),
             wait_max: Duration::from_secs(8),
+            held_back_bytes_max: 1 << 30,
         }
     }
 }
@@ -80,6 +86,8 @@ pub struct ReplicaConfig {
     pub timing: ReplicaTiming,
     /// Of its random timeouts.
     pub seed: u64,
+    /// Whether it has lost its memory, and not yet said [`ReplicaEffect::Remembered`] since.
+    pub has_forgotten: bool,
     /// A rule that it does not keep.
     #[cfg(feature = "mutants")]
     pub mutant: Option<crate::Mutant>,
@@ -110,6 +118,10 @@ pub struct Replica {
     pub(crate) next_ticket: u64,
     /// What replication wants done and was not yet followed up.
     pub(crate) effects: Vec<ReplicationEffect>,
+    /// The snapshot that is read for a follower.
+    pub(crate) reading: Option<SnapshotReading>,
+    /// The snapshot that comes in.
+    pub(crate) installing: Option<Installing>,
     #[cfg(feature = "mutants")]
     pub(crate) mutant: Option<crate::Mutant>,
     /// What was handed over at any time, for the mutant that uses it in a later term.
@@ -132,6 +144,12 @@ impl Replica {
         let partition = recovered.descriptor.partition;
         let incarnation = recovered.incarnation;
         let applied = store.applied(partition, incarnation)?;
+        if applied.is_none() && recovered.base.index > LogIndex(0) {
+            return Err(StoreError::Damaged(format!(
+                "the log of {partition} begins after {}, and the store has nothing of what was before",
+                recovered.base.index
+            )));
+        }
         let applied = applied.unwrap_or(AppliedState {
             position: recovered.base,
             closed: Timestamp::ZERO,
@@ -147,6 +165,7 @@ impl Replica {
                 members: recovered.descriptor.members.clone(),
                 timing: config.timing.replication,
                 seed: config.seed,
+                has_forgotten: config.has_forgotten,
             },
             recovered.term,
             recovered.voted_for,
@@ -177,6 +196,8 @@ impl Replica {
             fit_to_lead: true,
             next_ticket: 0,
             effects: Vec::new(),
+            reading: None,
+            installing: None,
             #[cfg(feature = "mutants")]
             mutant: config.mutant,
             #[cfg(feature = "mutants")]
@@ -209,7 +230,9 @@ impl Replica {
             ReplicaEvent::LogDurable { position } => {
                 self.replication.on_durable(position, &mut self.effects);
                 self.hand_to_store(out);
+                self.maybe_install(cx, out);
             }
+            ReplicaEvent::Incarnation { incarnation } => self.on_incarnation(incarnation, out),
             ReplicaEvent::Store(report) => self.on_store_report(cx, report, out),
             ReplicaEvent::PromiseAcknowledged { by, term, promise } => {
                 // A leader whose promise no longer grows (its clock vouches for nothing, its disk hangs)
@@ -307,6 +330,13 @@ impl Replica {
         &self.descriptor
     }
 
+    /// The incarnations under which rows of the store are needed: its own, and that of a snapshot which
+    /// may take its place.
+    pub fn incarnations(&self) -> impl Iterator<Item = u32> + use<> {
+        let installing = self.installing.as_ref().and_then(Installing::incarnation);
+        [Some(self.incarnation), installing].into_iter().flatten()
+    }
+
     /// What it says of itself.
     pub fn status(&self) -> ReplicaStatus {
         let leadership = self.leadership.as_ref();
@@ -332,6 +362,8 @@ impl Replica {
             promise: leadership.map_or(Timestamp::ZERO, Leadership::promise),
             locks: self.state.locks().len() as u64,
             waiting: waiting as u64,
+            installing: self.installing.as_ref().map(Installing::status),
+            has_forgotten: self.replication.has_forgotten(),
         }
     }
 
@@ -416,6 +448,14 @@ impl Replica {
                 message,
                 after_log,
             }),
+            ReplicationEffect::ReadSnapshot { number } => self.read_snapshot(number, out),
+            ReplicationEffect::EndSnapshot => self.end_snapshot(out),
+            ReplicationEffect::TakeSnapshot(chunk) => self.take_chunk(chunk, out),
+            ReplicationEffect::DropSnapshot => self.drop_installing(out),
+            ReplicationEffect::Promised {
+                promised: timestamp,
+            } => out.push(ReplicaEffect::Log(LogRecord::Ceiling { timestamp })),
+            ReplicationEffect::Remembered => out.push(ReplicaEffect::Remembered),
             ReplicationEffect::Committed { up_to } => self.on_committed(cx, up_to, out),
             ReplicationEffect::BecameFollower { .. }
             | ReplicationEffect::BecameCandidate { .. } => self.maybe_lose_leadership(out),
@@ -437,6 +477,7 @@ impl Replica {
         let Some(leadership) = self.leadership.take() else {
             return;
         };
+        self.end_snapshot(out);
         let partition = self.descriptor.partition;
         for to in leadership.into_askers() {
             let error = wire::message::PartitionError::LeadershipLost { partition };

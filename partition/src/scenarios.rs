@@ -13,4 +13,5 @@ mod reading;
 mod replication;
 mod restart;
 mod several_partitions;
+mod snapshots;
 mod transfer;

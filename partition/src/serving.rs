@@ -448,7 +448,12 @@ impl Replica {
         if !leadership.serving || now < leadership.collect_due {
             return;
         }
-        leadership.collect_due = now + collection::COLLECT_EVERY;
+        let is_long = self.replication.log_bytes() > self.timing.held_back_bytes_max;
+        leadership.collect_due = now
+            + match is_long {
+                true => collection::COLLECT_LONG_EVERY,
+                false => collection::COLLECT_EVERY,
+            };
         out.extend(
             collection::abandoned(&self.state, cx.now.earliest())
                 .into_iter()
@@ -473,7 +478,10 @@ impl Replica {
             // Nothing more is proposed: the next leader collects.
             return;
         }
-        let replicated = self.replication.matched_min().unwrap_or_default();
+        let held_back_max = self.timing.held_back_bytes_max;
+        let replicated = self.replication.not_needed(held_back_max);
+        let replicated = replicated.unwrap_or_default();
+        let is_long = self.replication.log_bytes() > held_back_max;
         let Some(leadership) = &mut self.leadership else {
             return;
         };
@@ -485,7 +493,11 @@ impl Replica {
             // The first time: nothing can have been over before.
             kept_from = closed.minus(OUTCOME_RETENTION);
         }
-        let worth = collection::is_worth_an_entry(&self.state, closed, replicated);
+        let step = match is_long {
+            true => 1,
+            false => collection::REPLICATED_STEP,
+        };
+        let worth = collection::is_worth_an_entry(&self.state, closed, replicated, step);
         if outcomes.is_empty() && !worth {
             return;
         }
@@ -494,7 +506,7 @@ impl Replica {
             closed,
             outcomes,
             outcomes_kept_from: kept_from,
-            replicated: replicated.min(self.replication.commit()),
+            replicated,
         };
         self.propose(effect, None);
     }

@@ -170,6 +170,13 @@ impl Founder {
         self.acceptor.founded()
     }
 
+    /// Whether this node's own log shows that it was there at the founding: it had accepted it. One that
+    /// was only told of it later is late, or has lost its log since, and cannot tell which.
+    pub fn took_part(&self) -> bool {
+        let accepted = self.acceptor.accepted().map(|(_, value)| value);
+        self.founding().is_some() && accepted == self.founding()
+    }
+
     /// The id of this node in the founding, once it is known and names this node.
     pub fn node(&self) -> Option<NodeId> {
         let mut members = self.founding()?.members.iter();

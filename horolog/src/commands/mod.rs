@@ -14,6 +14,7 @@ pub(crate) mod min;
 pub(crate) mod outcome;
 pub(crate) mod partitions;
 pub(crate) mod put;
+pub(crate) mod rebuild;
 pub(crate) mod scan;
 pub(crate) mod shell;
 pub(crate) mod start;

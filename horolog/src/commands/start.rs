@@ -8,8 +8,8 @@ use crate::text::bytes::Text;
 use crate::text::quantity::{micros, parse_clock_bound};
 use clap::Args;
 use clock::io::BoundSource;
-use node::Timing;
 use node::io::server::{Server, ServerHandle, ServerOptions};
+use node::{HELD_BACK_BYTES_MAX, Timing};
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -84,6 +84,15 @@ pub(crate) struct Start {
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     connections_max: u32,
 
+    /// How much log the others keep for a node that is away, bytes; then it gets snapshots instead
+    #[arg(long, value_name = "BYTES", default_value_t = HELD_BACK_BYTES_MAX)]
+    #[arg(env = "HOROLOG_HELD_BACK_MAX")]
+    held_back_max: u64,
+
+    /// Small caches, segments and tables: for several nodes on one machine
+    #[arg(long)]
+    small: bool,
+
     /// Listen beyond this machine without encryption and passwords
     #[arg(long)]
     insecure: bool,
@@ -117,7 +126,8 @@ impl Start {
             join: self.join,
             splits,
             clock,
-            small: false,
+            small: self.small,
+            held_back_bytes_max: self.held_back_max,
             timing: Timing::default(),
             limits,
             metrics,

@@ -98,7 +98,7 @@ fn text(map: &MapAnswer, answers: &[Answer]) -> String {
         "WAITING",
         "NODES",
     ];
-    parts.push(table(&header, &rows));
+    parts.push(table(&header, &rows) + &installations(answers) + &forgotten(answers));
     parts.join("\n").trim_end().to_owned()
 }
 
@@ -137,6 +137,49 @@ fn clocks(answers: &[Answer]) -> String {
             trouble.chain(peers)
         })
         .collect()
+}
+
+/// A line for every node with replicas that have lost their memory.
+fn forgotten(answers: &[Answer]) -> String {
+    let statuses = answers
+        .iter()
+        .filter_map(|answer| answer.status.as_ref().ok());
+    let lines = statuses.filter_map(|status| {
+        let replicas = status.replicas.iter().filter(|r| r.has_forgotten);
+        let names: Vec<String> = replicas
+            .map(|replica| replica.descriptor.partition.to_string())
+            .collect();
+        (!names.is_empty()).then(|| {
+            format!(
+                "{} lost its data and is rebuilt from the others, which must all be up: {}\n",
+                status.node,
+                names.join(" ")
+            )
+        })
+    });
+    lines.collect()
+}
+
+/// A line for every replica that is being installed from a snapshot.
+fn installations(answers: &[Answer]) -> String {
+    let statuses = answers
+        .iter()
+        .filter_map(|answer| answer.status.as_ref().ok());
+    let replicas = statuses.flat_map(|status| status.replicas.iter().map(|r| (status.node, r)));
+    let lines = replicas.filter_map(|(node, replica)| {
+        let installing = replica.installing?;
+        let partition = replica.descriptor.partition;
+        let bytes = quantity::bytes(installing.bytes);
+        let stage = match installing.is_complete {
+            true => "all of it has come in",
+            false => "so far",
+        };
+        Some(format!(
+            "{node} is far behind in {partition} and gets a snapshot of it up to entry {}: {bytes}, {stage}\n",
+            installing.up_to.0
+        ))
+    });
+    lines.collect()
 }
 
 fn node_row(answer: &Answer) -> Vec<String> {
@@ -327,5 +370,16 @@ fn replica_json(replica: &ReplicaStatus) -> Value {
         .timestamp("promise", replica.promise)
         .with("locks", replica.locks)
         .with("waiting", replica.waiting)
+        .with("has_forgotten", replica.has_forgotten)
+        .with(
+            "installing",
+            replica.installing.map_or(Value::Null, |installing| {
+                Object::new()
+                    .with("up_to", installing.up_to.0)
+                    .with("bytes", installing.bytes)
+                    .with("complete", installing.is_complete)
+                    .into()
+            }),
+        )
         .into()
 }

@@ -108,18 +108,24 @@ impl Disk {
     }
 
     fn note(&mut self, record: &LogRecord) {
-        let current = self.segments.last_mut().expect("a segment was begun");
         match record {
             LogRecord::Entry { partition, entry } => {
+                let current = self.segments.last_mut().expect("a segment was begun");
                 let highest = current.highest.entry(*partition).or_default();
                 *highest = entry.index.max(*highest);
             }
             LogRecord::ReplicaInstalled {
                 partition,
                 incarnation,
+                base,
                 ..
             } => {
                 self.incarnations.insert(*partition, *incarnation);
+                // What was logged before is void.
+                for segment in &mut self.segments {
+                    segment.highest.remove(partition);
+                }
+                self.low_water.insert(*partition, base.index);
             }
             _ => {}
         }

@@ -80,6 +80,7 @@ impl Machine {
         let config = NodeConfig {
             splits: splits(options),
             timing: options.timing,
+            held_back_bytes_max: options.held_back_bytes_max,
             #[cfg(feature = "mutants")]
             mutant: options.mutant,
             ..NodeConfig::new(address(self.seat), join, seed)
@@ -103,21 +104,43 @@ impl Machine {
         self.wake_at = None;
     }
 
+    /// The disk of a machine that is down is replaced by an empty one.
+    pub(super) fn wipe(&mut self, options: &WorldOptions) {
+        self.disk = Disk::new(options.segment_bytes);
+        self.store = MemoryStore::new();
+    }
+
     pub(super) fn is_up(&self) -> bool {
         self.node.is_some()
     }
 
     /// Does a task of the store; its report is heard later.
-    pub(super) fn do_store_task(&mut self, task: StoreTask) -> Result<StoreReport, String> {
-        match task {
+    pub(super) fn do_store_task(&mut self, task: StoreTask) -> Result<Vec<StoreReport>, String> {
+        let report = match task {
             StoreTask::Apply(batch) => {
                 self.store
                     .apply(std::slice::from_ref(&batch))
                     .map_err(|error| error.to_string())?;
-                Ok(StoreReport::Applied {
+                StoreReport::Applied {
                     partition: batch.partition,
-                    index: batch.applied.index,
-                })
+                    incarnation: batch.incarnation,
+                    position: batch.applied,
+                }
+            }
+            StoreTask::ReadSnapshot(read) => StoreReport::Snapshot {
+                partition: read.partition,
+                view: read.view,
+                page: self.store.read_snapshot(&read),
+            },
+            StoreTask::CloseSnapshot { partition, view } => {
+                self.store.close_snapshot(partition, view);
+                return Ok(Vec::new());
+            }
+            StoreTask::Persist => return self.persist(),
+            StoreTask::Live(live) => {
+                let done = self.store.set_live(live);
+                done.map_err(|error| error.to_string())?;
+                return Ok(Vec::new());
             }
             StoreTask::Query {
                 partition,
@@ -126,21 +149,23 @@ impl Machine {
                 queries,
             } => {
                 let answer = self.store.query(partition, incarnation, &queries);
-                Ok(StoreReport::Answer {
+                StoreReport::Answer {
                     partition,
                     ticket,
                     answer: answer.map_err(|error| error.to_string())?,
-                })
+                }
             }
-        }
+        };
+        Ok(vec![report])
     }
 
     /// What the store holds survives from now on; reports for each partition.
     pub(super) fn persist(&mut self) -> Result<Vec<StoreReport>, String> {
         self.store.persist();
         let persisted = self.store.persisted().map_err(|error| error.to_string())?;
-        let report = |(partition, position)| StoreReport::Persisted {
+        let report = |((partition, incarnation), position)| StoreReport::Persisted {
             partition,
+            incarnation,
             position,
         };
         Ok(persisted.into_iter().map(report).collect())

@@ -11,6 +11,10 @@ use wire::SplitMix64;
 pub enum FaultKind {
     /// One node loses power and comes back.
     CrashOne,
+    /// One node loses power, and comes back when the others may have forgotten what it lacks.
+    Away,
+    /// One node loses its disk, if all others are well, and comes back with an empty one.
+    Wipe,
     /// A majority loses power at once.
     CrashMajority,
     /// Every node loses power at once.
@@ -44,8 +48,10 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// Every kind after which everything that is promised must hold.
-    pub const ALL: [FaultKind; 14] = [
+    pub const ALL: [FaultKind; 16] = [
         FaultKind::CrashOne,
+        FaultKind::Away,
+        FaultKind::Wipe,
         FaultKind::CrashMajority,
         FaultKind::CrashAll,
         FaultKind::Isolate,
@@ -65,6 +71,8 @@ impl FaultKind {
     pub fn name(self) -> &'static str {
         match self {
             FaultKind::CrashOne => "crash of one",
+            FaultKind::Wipe => "disk lost",
+            FaultKind::Away => "node away for long",
             FaultKind::CrashMajority => "crash of a majority",
             FaultKind::CrashAll => "crash of all",
             FaultKind::Isolate => "node cut off",
@@ -138,6 +146,7 @@ impl Nemesis {
         };
         let lasts = match kind {
             FaultKind::CrashMajority | FaultKind::CrashAll => 50 + random.below(800),
+            FaultKind::Away => 4000 + random.below(6000),
             _ => match random.below(4) {
                 0 => 20 + random.below(150),
                 1 | 2 => 150 + random.below(800),

@@ -103,6 +103,8 @@ pub struct WorldOptions {
     pub persist_every: Duration,
     /// A segment of the log.
     pub segment_bytes: u64,
+    /// So much log of all its partitions together a node that is away may hold back, bytes.
+    pub held_back_bytes_max: u64,
     /// Every clock's bound.
     pub clock_bound: Duration,
     /// How each node's clock moves.
@@ -135,6 +137,7 @@ impl WorldOptions {
             store_stall: Duration::ZERO,
             persist_every: ms(500),
             segment_bytes: 64 * 1024,
+            held_back_bytes_max: 1 << 30,
             clock_bound: Duration::ZERO,
             clocks: vec![ClockMotion::Constant(0); nodes],
             timing: Timing::default(),
@@ -181,6 +184,7 @@ impl WorldOptions {
         options.store_stall = ms(random.below(70));
         options.persist_every = ms(100 + random.below(3000));
         options.segment_bytes = *pick(random, &[4 << 10, 16 << 10, 128 << 10]);
+        options.held_back_bytes_max = *pick(random, &[4 << 10, 64 << 10, 1 << 30]);
         options.clock_bound = match random.below(5) {
             _ if skewed => ms(5 + random.below(46)),
             0 => Duration::ZERO,

@@ -8,6 +8,7 @@
 //! ```
 
 mod metrics;
+pub mod rebuild;
 pub mod server;
 mod timer;
 

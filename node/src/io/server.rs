@@ -47,6 +47,8 @@ pub struct ServerOptions {
     pub clock: BoundSource,
     /// Small caches, segments and memtables: several nodes share one machine.
     pub small: bool,
+    /// So much log is kept for a node that is away, see [`NodeConfig::held_back_bytes_max`].
+    pub held_back_bytes_max: u64,
     /// Times.
     pub timing: Timing,
     /// What connections may cost.
@@ -62,13 +64,13 @@ pub enum ServerError {
     #[error(transparent)]
     Clock(#[from] NotVouched),
     /// The log cannot be opened or written.
-    #[error(transparent)]
+    #[error("{0}{remedy}", remedy = remedy_of_log(.0))]
     Log(#[from] LogError),
     /// The store cannot be opened, read or written.
-    #[error(transparent)]
+    #[error("{0}{remedy}", remedy = remedy_of_store(.0))]
     Store(#[from] StoreError),
     /// The node's own state does not fit.
-    #[error(transparent)]
+    #[error("{0}{remedy}", remedy = remedy_of_node(.0))]
     Node(#[from] NodeError),
     /// A file or socket.
     #[error("{what}: {error}")]
@@ -89,6 +91,33 @@ pub enum ServerError {
     /// A bug: the node thread panicked. The message went to standard error.
     #[error("the node stopped because an invariant was violated; the message is on standard error")]
     Panicked,
+}
+
+/// What helps where damage was found.
+const REBUILD: &str = ": if the other nodes are well, 'horolog rebuild --data DIR' drops what is here, and \
+                       the next start has them give it again";
+
+fn remedy_of_log(error: &LogError) -> &'static str {
+    match error {
+        LogError::Damaged { .. } | LogError::Contradiction(_) | LogError::UnknownFormat(_) => {
+            REBUILD
+        }
+        _ => "",
+    }
+}
+
+fn remedy_of_store(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::Damaged(_) => REBUILD,
+        _ => "",
+    }
+}
+
+fn remedy_of_node(error: &NodeError) -> &'static str {
+    match error {
+        NodeError::Store(error) => remedy_of_store(error),
+        NodeError::Damaged { .. } | NodeError::Founding(_) => "",
+    }
 }
 
 fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> ServerError {
@@ -269,6 +298,7 @@ impl Running {
         let mut config = NodeConfig::new(advertised.clone(), options.join, seed(address, &now));
         config.splits = options.splits;
         config.timing = options.timing;
+        config.held_back_bytes_max = options.held_back_bytes_max;
         config.clock_source = match options.clock {
             BoundSource::Kernel => "kernel (adjtimex)".to_owned(),
             BoundSource::Fixed(_) => "fixed (--clock-bound)".to_owned(),

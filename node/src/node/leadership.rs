@@ -31,7 +31,7 @@ impl Node {
 
     fn do_replica_effect(&mut self, now: &Now, partition: PartitionId, effect: ReplicaEffect) {
         match effect {
-            ReplicaEffect::Log(record) => self.log.push(record),
+            ReplicaEffect::Log(record) => self.log_record(record),
             ReplicaEffect::Send {
                 to,
                 message,
@@ -45,7 +45,13 @@ impl Node {
                 }
             }
             ReplicaEffect::Reply { to, reply } => self.reply_to(to, reply),
-            ReplicaEffect::Store(task) => self.effects.push(crate::Effect::Store(task)),
+            ReplicaEffect::Store(task) => {
+                let tasks = self.snapshots.admit(task).into_iter();
+                self.effects.extend(tasks.map(crate::Effect::Store));
+            }
+            ReplicaEffect::Remembered => self.on_remembered(partition),
+            ReplicaEffect::WantIncarnation => self.give_incarnation(partition),
+            ReplicaEffect::LiveChanged => self.hold_for_log(Held::Live(self.live())),
             ReplicaEffect::Discard { up_to } => {
                 self.effects
                     .push(crate::Effect::Discard { partition, up_to });

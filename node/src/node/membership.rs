@@ -14,8 +14,10 @@ use wire::ids::{LogIndex, NodeId, PartitionId, Term};
 use wire::keys::Descriptor;
 use wire::message::{Founding, FoundingMessage, LogPosition};
 
+/// The beginning of 2020, seconds since 1970.
+const YEAR_2020_SECONDS: u64 = 1_577_836_800;
 /// The first incarnation of a replica in a store.
-const FIRST_INCARNATION: u32 = 1;
+pub(super) const FIRST_INCARNATION: u32 = 1;
 
 impl Node {
     pub(super) fn on_founding_message(
@@ -74,7 +76,11 @@ impl Node {
 
     fn install_replicas(&mut self, now: &Now, founding: &Founding) {
         tracing::info!(cluster = %founding.cluster, "founded");
-        self.join(founding, 1, now);
+        let was_there = self.founder.took_part();
+        self.join(founding, first_start(was_there, now), now);
+        if !was_there {
+            self.begin_without_memory(founding);
+        }
         let me = self.me();
         let mine = |d: &&Descriptor| d.members.iter().any(|member| Some(*member) == me);
         for descriptor in founding.descriptors.iter().filter(mine) {
@@ -95,7 +101,7 @@ impl Node {
                 base: LogPosition::default(),
                 entries: Vec::new(),
             };
-            let config = self.replica_config();
+            let config = self.replica_config(descriptor.partition);
             let replica = Replica::new(config, empty, &MemoryStore::default(), now);
             let mut replica = replica.expect("an empty store in memory is always readable");
             if preferred_leader(descriptor) == me {
@@ -153,6 +159,17 @@ impl Node {
             self.work
                 .push_back(Work::Gateway(GatewayEvent::Client { client, request }));
         }
+    }
+}
+
+/// The number of the first start. A node that was not at the founding may have been a member before, with
+/// a count that is gone with its log. Others tell its messages and attempts from those of its earlier
+/// lives by a higher one: the seconds since the beginning of 2020, which no count of starts overtakes.
+fn first_start(was_there: bool, now: &Now) -> u32 {
+    let seconds = now.physical.as_secs().saturating_sub(YEAR_2020_SECONDS);
+    match was_there {
+        true => 1,
+        false => u32::try_from(seconds).unwrap_or(u32::MAX / 2).max(1),
     }
 }
 

@@ -102,6 +102,7 @@ impl Replication {
         });
         self.restart_election_timer(now);
         out.push(self.hard_state());
+        self.maybe_drop_unfinished(out);
         out.push(ReplicationEffect::BecameCandidate { term: self.term() });
         self.ask(out);
         self.maybe_win(now, promised, out);
@@ -162,7 +163,7 @@ impl Replication {
         last: LogPosition,
         out: &mut Vec<ReplicationEffect>,
     ) {
-        let granted = term > self.term() && last >= self.last() && !self.hears_leader(now);
+        let granted = term > self.term() && last >= self.least_end() && !self.hears_leader(now);
         let term = if granted { term } else { self.term() };
         out.push(ReplicationEffect::Send {
             to: from,
@@ -211,7 +212,7 @@ impl Replication {
     ) {
         let moved = self.generation.maybe_move_to(term);
         let granted =
-            term == self.term() && last >= self.last() && self.generation.may_vote_for(from);
+            term == self.term() && last >= self.least_end() && self.generation.may_vote_for(from);
         if granted {
             self.generation.vote_for(from);
             self.restart_election_timer(now);
@@ -223,6 +224,7 @@ impl Replication {
         }
         if moved {
             self.follow(now, None, out);
+            self.maybe_drop_unfinished(out);
         }
         out.push(ReplicationEffect::Send {
             to: from,

@@ -1,8 +1,9 @@
 //! What a replica is told at its start, what it is, and what it wants done.
 
+use clock::Timestamp;
 use std::time::Duration;
 use wire::ids::{LogIndex, NodeId, Term};
-use wire::message::{Entry, ReplicationMessage, TransferFailure};
+use wire::message::{Entry, ReplicationMessage, SnapshotChunk, TransferFailure};
 
 /// How long the core waits for others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,6 +28,8 @@ pub struct ReplicationConfig {
     pub timing: ReplicationTiming,
     /// Of the random election timeouts.
     pub seed: u64,
+    /// Whether it has lost its memory, and not yet said [`ReplicationEffect::Remembered`] since.
+    pub has_forgotten: bool,
 }
 
 /// What a replica is within its partition.
@@ -72,6 +75,29 @@ pub enum ReplicationEffect {
         /// To here.
         up_to: LogIndex,
     },
+    /// Read the next chunk of a snapshot of the state; a number that is new begins one. Answered with
+    /// [`super::Replication::on_snapshot_read`] or [`super::Replication::on_snapshot_lost`].
+    ReadSnapshot {
+        /// Which snapshot of this leadership.
+        number: u64,
+    },
+    /// The snapshot that was read is not needed any more.
+    EndSnapshot,
+    /// Write a chunk of a snapshot that may take this replica's place; one with sequence 0 begins anew.
+    /// Told with [`super::Replication::on_snapshot_stored`]; once all of it is written for good,
+    /// [`super::Replication::install_snapshot`] is to be called.
+    TakeSnapshot(SnapshotChunk),
+    /// Forget the snapshot that came in.
+    DropSnapshot,
+    /// Others have heard of a promise so high: write it to the log as the node's own, before what
+    /// follows.
+    Promised {
+        /// The promise.
+        promised: Timestamp,
+    },
+    /// It holds everything again that others may count on: it has not forgotten any more, which is to be
+    /// made durable after everything before.
+    Remembered,
     /// It follows now: another leader, none, or in another term.
     BecameFollower {
         /// In this term.

@@ -45,6 +45,12 @@ impl Follower {
         self.leader
     }
 
+    /// The leader waits to hear that everything up to here is held.
+    pub(super) fn owe_answer(&mut self, matched: LogIndex) {
+        self.matched = self.matched.max(matched);
+        self.owes_answer = true;
+    }
+
     /// Asserts what must hold if the log ends at `last`.
     pub(super) fn invariants(&self, last: LogIndex) {
         assert!(
@@ -69,6 +75,7 @@ impl Replication {
             out.push(self.hard_state());
         }
         self.follow(now, leader, out);
+        self.maybe_drop_unfinished(out);
     }
 
     /// Follows `leader` in the present term.
@@ -129,6 +136,7 @@ impl Replication {
         self.on_leader_heard(now, from, term, out);
         if previous.index > self.commit() && !self.log.holds(previous) {
             let hint = self.hint(previous);
+            self.speak_of_snapshot(out);
             return self.refuse(from, previous, hint, out);
         }
         let is_news_only = entries.is_empty();

@@ -15,6 +15,7 @@
 
 use super::progress::{APPEND_ENTRIES_MAX, Progress, Ready, counted_bytes};
 use super::replicated_log::ReplicatedLog;
+use super::snapshot_sending::SnapshotSending;
 use super::transfer::Transfer;
 use super::{Replication, ReplicationEffect, RoleState};
 use bytes::Bytes;
@@ -27,13 +28,17 @@ use wire::message::{Entry, LogPosition, ReplicationMessage};
 /// What a leader knows.
 #[derive(Clone, Debug)]
 pub(super) struct Leader {
-    followers: BTreeMap<NodeId, Progress>,
+    pub(super) followers: BTreeMap<NodeId, Progress>,
     first_of_term: LogIndex,
     votes_promised: Timestamp,
     /// What the leader before handed over for this leadership.
     handed_over: Option<Timestamp>,
     /// Of the own leadership, to another.
     pub(super) transfer: Option<Transfer>,
+    /// The snapshot on its way to a follower.
+    pub(super) sending: Option<SnapshotSending>,
+    pub(super) snapshots_begun: u64,
+    pub(super) snapshot_last_to: Option<NodeId>,
 }
 
 impl Leader {
@@ -99,7 +104,12 @@ impl Replication {
             votes_promised,
             handed_over,
             transfer: None,
+            sending: None,
+            snapshots_begun: 0,
+            snapshot_last_to: None,
         });
+        // It holds everything that is committed.
+        self.drop_snapshot(out);
         out.push(ReplicationEffect::BecameLeader { term: self.term() });
         self.append_of_term(Bytes::new(), out);
     }
@@ -185,7 +195,7 @@ impl Replication {
 
     /// The progress of a follower, for an answer that it gave in `term`: none if this replica does not
     /// lead in that term, or no longer after hearing of a later one.
-    fn progress_in(
+    pub(super) fn progress_in(
         &mut self,
         now: Duration,
         from: NodeId,
@@ -244,6 +254,7 @@ impl Replication {
             progress.maybe_resend(now, timing.resend_after);
         }
         self.on_transfer_tick(now, out);
+        self.tick_snapshot(now, out);
     }
 }
 

@@ -26,18 +26,24 @@
 //! [`Replication::on_later_term`]. A partition whose leader is not heard for an election timeout elects
 //! another.
 //!
-//! Left out for now: snapshots ([`Replication::needs_snapshot`] only names who needs one), changes of
-//! members (the quorum arithmetic is ready for joint majorities).
+//! Whoever lacks what is discarded gets a snapshot (`snapshot_sending`, `snapshot_receiving`).
+//!
+//! Whoever has lost its memory takes no part until it may (`forgotten`).
+//!
+//! Left out for now: changes of members (the quorum arithmetic is ready for joint majorities).
 
 mod candidate;
 mod effect;
 mod follower;
+mod forgotten;
 mod generation_clock;
 mod high_water_mark;
 mod leader;
 mod majority_quorum;
 mod progress;
 mod replicated_log;
+mod snapshot_receiving;
+mod snapshot_sending;
 mod transfer;
 
 pub use effect::{ReplicationConfig, ReplicationEffect, ReplicationTiming, Role};
@@ -46,15 +52,19 @@ pub use progress::{
     APPEND_BYTES_MAX, APPEND_ENTRIES_MAX, IN_FLIGHT_APPENDS_MAX, IN_FLIGHT_BYTES_MAX,
     PROBE_BYTES_MAX,
 };
+pub use snapshot_receiving::Installed;
+pub use snapshot_sending::SNAPSHOT_CHUNKS_MAX;
 
 use bytes::Bytes;
 use candidate::Canvass;
 use clock::Timestamp;
 use follower::Follower;
+use forgotten::Forgotten;
 use generation_clock::GenerationClock;
 use high_water_mark::HighWaterMark;
 use leader::Leader;
 use replicated_log::ReplicatedLog;
+use snapshot_receiving::SnapshotReceiving;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 use wire::SplitMix64;
@@ -80,6 +90,10 @@ pub struct Replication {
     logged_in_turn: bool,
     /// Whether it may ask for votes.
     electable: bool,
+    /// A snapshot that comes in.
+    receiving: Option<SnapshotReceiving>,
+    /// It has lost its memory.
+    forgotten: Option<Forgotten>,
 }
 
 #[derive(Clone, Debug)]
@@ -112,6 +126,7 @@ impl Replication {
             members,
             timing,
             seed,
+            has_forgotten,
         } = config;
         assert!(
             members.contains(&me),
@@ -143,7 +158,13 @@ impl Replication {
             leader_heard: None,
             logged_in_turn: false,
             electable: true,
+            receiving: None,
+            forgotten: None,
         };
+        if has_forgotten {
+            let nonce = replication.random.next_u64();
+            replication.forgotten = Some(Forgotten::new(nonce));
+        }
         replication.restart_election_timer(now);
         replication
     }
@@ -164,7 +185,13 @@ impl Replication {
             // Whoever was never a member, or no longer is, has no say.
             return;
         }
+        if self.is_asking() && !matches!(message, M::AskMemory { .. } | M::Memory { .. }) {
+            // It cannot know what it would contradict.
+            return;
+        }
         match message {
+            M::AskMemory { nonce } => self.on_ask_memory(promised, from, nonce, out),
+            M::Memory { nonce, memory } => self.on_memory(from, nonce, memory, out),
             M::PreVote { term, last } => self.on_pre_vote(now, from, term, last, out),
             M::PreVoteReply { term, granted } => {
                 self.on_pre_vote_reply(now, promised, from, term, granted, out);
@@ -187,16 +214,31 @@ impl Replication {
                 previous,
                 hint,
             } => self.on_append_refused(now, from, term, previous, hint, out),
+            // Whoever has forgotten stands for nothing.
+            M::HandOver { .. } if self.has_forgotten() => {}
             M::HandOver { term, high_water } => {
                 self.on_hand_over(now, promised, from, term, high_water, out);
             }
+            M::Snapshot {
+                term,
+                number,
+                chunk,
+            } => self.on_snapshot(now, from, term, number, chunk, out),
+            M::SnapshotReceived {
+                term,
+                number,
+                chunks,
+            } => self.on_snapshot_received(now, from, term, number, chunks, out),
         }
     }
 
     /// Time has passed: elections, check-quorum, overdue answers.
     pub fn tick(&mut self, now: Duration, promised: Timestamp, out: &mut Vec<ReplicationEffect>) {
+        self.ask_for_memory(now, out);
         if let RoleState::Leader(_) = self.role {
             self.on_leader_tick(now, out);
+        } else if self.has_forgotten() {
+            // It stands for nothing.
         } else if now < self.election_due {
             self.maybe_ask_again(now, out);
         } else if self.electable {
@@ -227,7 +269,9 @@ impl Replication {
     /// answers what it was sent. Must be called at the end of every turn, after all else.
     pub fn flush(&mut self, now: Duration, out: &mut Vec<ReplicationEffect>) {
         self.send_appends(now, out);
+        self.send_snapshot(now, out);
         self.acknowledge(out);
+        self.maybe_remember(out);
         self.logged_in_turn = false;
     }
 
@@ -251,6 +295,10 @@ impl Replication {
         commit: LogIndex,
         out: &mut Vec<ReplicationEffect>,
     ) -> Result<(), Term> {
+        if self.is_asking() {
+            // Nothing is acknowledged, and there is nothing to teach.
+            return Err(Term(0));
+        }
         if term < self.term() {
             return Err(self.term());
         }
@@ -266,7 +314,7 @@ impl Replication {
 
     /// The answer to a heartbeat names a later term: whoever led before it steps down.
     pub fn on_later_term(&mut self, now: Duration, term: Term, out: &mut Vec<ReplicationEffect>) {
-        if term > self.term() {
+        if term > self.term() && !self.is_asking() {
             self.become_follower(now, term, None, out);
         }
     }

@@ -12,6 +12,7 @@
 //!   the entry that stands here: *an early report of an entry that was replaced and came back would
 //!   vouch for records that lie between and may be all that a crash leaves*.
 
+use super::progress::counted_bytes;
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 use wire::ids::{LogIndex, Term};
@@ -23,6 +24,8 @@ pub(super) struct ReplicatedLog {
     base: LogPosition,
     entries: VecDeque<Entry>,
     durable: LogIndex,
+    /// Of all entries.
+    bytes: u64,
 }
 
 impl ReplicatedLog {
@@ -32,6 +35,7 @@ impl ReplicatedLog {
             base,
             entries: VecDeque::with_capacity(entries.len()),
             durable: base.index,
+            bytes: 0,
         };
         for entry in entries {
             log.append(entry);
@@ -91,7 +95,27 @@ impl ReplicatedLog {
             "terms never fall in a log: {:?} follows {last:?}",
             entry.position()
         );
+        self.bytes += counted_bytes(&entry) as u64;
         self.entries.push_back(entry);
+    }
+
+    /// Bytes of all entries, each counted with what it costs beside its body.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The least index above which the entries have at most so many bytes.
+    pub(super) fn index_leaving(&self, bytes_max: u64) -> LogIndex {
+        let mut left = self.bytes;
+        let mut index = self.base.index;
+        for entry in &self.entries {
+            if left <= bytes_max {
+                break;
+            }
+            left -= counted_bytes(entry) as u64;
+            index = entry.index;
+        }
+        index
     }
 
     /// Forgets the entry at `index` and all above: another leader's take their place.
@@ -104,6 +128,8 @@ impl ReplicatedLog {
         let offset = self
             .offset(index)
             .expect("what is discarded is committed and never replaced");
+        let gone: usize = self.entries.range(offset..).map(counted_bytes).sum();
+        self.bytes -= gone as u64;
         self.entries.truncate(offset);
         self.durable = self.last().index;
     }
@@ -130,7 +156,8 @@ impl ReplicatedLog {
             self.last()
         );
         let count = (up_to.index.0 - self.base.index.0) as usize;
-        self.entries.drain(..count);
+        let gone: usize = self.entries.drain(..count).map(|e| counted_bytes(&e)).sum();
+        self.bytes -= gone as u64;
         self.base = up_to;
         self.durable = self.durable.max(up_to.index);
     }

@@ -43,6 +43,12 @@ pub(super) struct World {
     said: Vec<ReplicaEffect>,
     members: Vec<NodeId>,
     next_number: u64,
+    /// Incarnation and base of the snapshot that was installed last.
+    pub(super) installed: Option<(u32, LogPosition)>,
+    /// What else was logged.
+    pub(super) other_records: Vec<LogRecord>,
+    /// The store makes no tables when it is asked to.
+    pub(super) without_persisting: bool,
 }
 
 fn now_at(ms: u64) -> Now {
@@ -76,6 +82,7 @@ impl World {
             replica: open(
                 &store,
                 &members,
+                None,
                 Term(0),
                 None,
                 vec![],
@@ -93,6 +100,9 @@ impl World {
             said: vec![],
             members,
             next_number: 0,
+            installed: None,
+            other_records: vec![],
+            without_persisting: false,
         }
     }
 
@@ -105,6 +115,7 @@ impl World {
         self.replica = open(
             &self.store,
             &self.members,
+            self.installed,
             self.term,
             self.voted_for,
             self.log.clone(),
@@ -214,7 +225,14 @@ impl World {
                     self.term = term;
                     self.voted_for = voted_for;
                 }
-                other => panic!("a replica does not log {other:?}"),
+                LogRecord::ReplicaInstalled {
+                    incarnation, base, ..
+                } => {
+                    self.log.clear();
+                    last = None;
+                    self.installed = Some((incarnation, base));
+                }
+                other => self.other_records.push(other),
             }
         }
         if let Some(position) = last {
@@ -227,19 +245,42 @@ impl World {
         while let Some(task) = self.tasks.pop_front() {
             let report = match task {
                 StoreTask::Apply(batch) => {
-                    let index = batch.applied.index;
+                    let (incarnation, position) = (batch.incarnation, batch.applied);
                     self.store.apply(&[batch]).unwrap();
                     StoreReport::Applied {
                         partition: PARTITION,
-                        index,
+                        incarnation,
+                        position,
                     }
                 }
+                StoreTask::ReadSnapshot(read) => StoreReport::Snapshot {
+                    partition: PARTITION,
+                    view: read.view,
+                    page: self.store.read_snapshot(&read),
+                },
+                StoreTask::CloseSnapshot { view, .. } => {
+                    self.store.close_snapshot(PARTITION, view);
+                    continue;
+                }
+                StoreTask::Persist => {
+                    if !self.without_persisting {
+                        self.persist();
+                    }
+                    continue;
+                }
+                StoreTask::Live(live) => {
+                    self.store.set_live(live).unwrap();
+                    continue;
+                }
                 StoreTask::Query {
-                    ticket, queries, ..
+                    incarnation,
+                    ticket,
+                    queries,
+                    ..
                 } => StoreReport::Answer {
                     partition: PARTITION,
                     ticket,
-                    answer: self.store.query(PARTITION, 1, &queries).unwrap(),
+                    answer: self.store.query(PARTITION, incarnation, &queries).unwrap(),
                 },
             };
             self.step(ReplicaEvent::Store(report));
@@ -257,11 +298,13 @@ impl World {
     /// The store's tables have everything that was applied.
     pub(super) fn persist(&mut self) {
         self.store.persist();
-        let position = self.store.persisted().unwrap()[&PARTITION];
-        self.step(ReplicaEvent::Store(StoreReport::Persisted {
-            partition: PARTITION,
-            position,
-        }));
+        for ((_, incarnation), position) in self.store.persisted().unwrap() {
+            self.step(ReplicaEvent::Store(StoreReport::Persisted {
+                partition: PARTITION,
+                incarnation,
+                position,
+            }));
+        }
     }
 
     pub(super) fn promise_by(&mut self, by: NodeId, ms: u64) {
@@ -324,6 +367,7 @@ impl World {
 fn open(
     store: &MemoryStore,
     members: &[NodeId],
+    installed: Option<(u32, LogPosition)>,
     term: Term,
     voted_for: Option<NodeId>,
     entries: Vec<Entry>,
@@ -334,11 +378,13 @@ fn open(
         me: ME,
         timing: ReplicaTiming::default(),
         seed: 1,
+        has_forgotten: false,
         #[cfg(feature = "mutants")]
         mutant,
     };
+    let (incarnation, base) = installed.unwrap_or((1, LogPosition::default()));
     let recovered = RecoveredReplica {
-        incarnation: 1,
+        incarnation,
         descriptor: Descriptor {
             partition: PARTITION,
             generation: Generation(1),
@@ -347,7 +393,7 @@ fn open(
         },
         term,
         voted_for,
-        base: LogPosition::default(),
+        base,
         entries,
     };
     Replica::new(config, recovered, store, now).unwrap()

@@ -5,8 +5,10 @@
 //! applied since. For that, each change remembers what stood there before.
 
 use super::page::Page;
+use super::snapshot_page::{PageRoom, SnapshotCursor, SnapshotPage, SnapshotRead};
 use super::store::{
-    AppliedState, Store, StoreAnswer, StoreBatch, StoreError, StoreQuery, StoreResult, VersionRow,
+    AppliedState, Live, Store, StoreAnswer, StoreBatch, StoreError, StoreQuery, StoreResult,
+    VersionRow,
 };
 use bytes::Bytes;
 use clock::Timestamp;
@@ -26,9 +28,18 @@ pub struct MemoryStore {
     rows: BTreeMap<u32, BTreeMap<Key, Versions>>,
     meta: BTreeMap<Replica, BTreeMap<Bytes, Bytes>>,
     applied: BTreeMap<Replica, AppliedState>,
-    persisted: BTreeMap<PartitionId, LogPosition>,
+    persisted: BTreeMap<Replica, LogPosition>,
+    /// Views that pages are read from, whole: rows are few here.
+    views: BTreeMap<(PartitionId, u64), View>,
     /// What to put back on a crash, the latest last.
     undo: Vec<Undo>,
+}
+
+#[derive(Clone, Debug)]
+struct View {
+    state: AppliedState,
+    meta: Vec<(Bytes, Bytes)>,
+    versions: Vec<VersionRow>,
 }
 
 #[derive(Clone, Debug)]
@@ -60,17 +71,55 @@ impl MemoryStore {
     /// Makes everything applied so far survive a crash.
     pub fn persist(&mut self) {
         self.undo.clear();
-        for ((partition, _), state) in &self.applied {
-            // In the order of incarnations: the latest of a partition stays.
-            self.persisted.insert(*partition, state.position);
+        for (replica, state) in &self.applied {
+            self.persisted.insert(*replica, state.position);
         }
     }
 
     /// Loses what was applied since the last [`MemoryStore::persist`].
     pub fn crash(&mut self) {
+        self.views.clear();
         while let Some(undo) = self.undo.pop() {
             self.put_back(undo);
         }
+    }
+
+    /// The next page of a view; `None` if the view is not there.
+    pub fn read_snapshot(&mut self, read: &SnapshotRead) -> Option<SnapshotPage> {
+        let name = (read.partition, read.view);
+        if read.after.is_none() {
+            let view = self.view(read)?;
+            self.views.insert(name, view);
+        }
+        let page = self.views.get(&name)?.page(read);
+        if page.next.is_none() {
+            self.views.remove(&name);
+        }
+        Some(page)
+    }
+
+    /// Lets a view go.
+    pub fn close_snapshot(&mut self, partition: PartitionId, view: u64) {
+        self.views.remove(&(partition, view));
+    }
+
+    fn view(&self, read: &SnapshotRead) -> Option<View> {
+        let replica = (read.partition, read.incarnation);
+        let state = *self.applied.get(&replica)?;
+        let meta = self.meta.get(&replica).into_iter().flatten();
+        let in_range = self.in_range(read.incarnation, &read.range);
+        let versions = in_range.flat_map(|(key, versions)| {
+            versions.iter().rev().map(|(timestamp, value)| VersionRow {
+                key: key.clone(),
+                timestamp: *timestamp,
+                value: value.clone(),
+            })
+        });
+        Some(View {
+            state,
+            meta: meta.map(|(k, v)| (k.clone(), v.clone())).collect(),
+            versions: versions.collect(),
+        })
     }
 
     /// Every version under an incarnation, by key and then by timestamp.
@@ -235,6 +284,43 @@ impl MemoryStore {
     }
 }
 
+impl View {
+    fn page(&self, read: &SnapshotRead) -> SnapshotPage {
+        let mut page = SnapshotPage::of(self.state);
+        let mut room = PageRoom::new(read.bytes_max);
+        let (meta_from, versions_from) = match &read.after {
+            None => (0, 0),
+            Some(SnapshotCursor::Meta(after)) => {
+                (self.meta.partition_point(|(key, _)| key <= after), 0)
+            }
+            Some(SnapshotCursor::Version(key, at)) => {
+                let is_had = |row: &VersionRow| (&row.key, *at) <= (key, row.timestamp);
+                (self.meta.len(), self.versions.partition_point(is_had))
+            }
+        };
+        let mut last = None;
+        for (key, value) in &self.meta[meta_from..] {
+            if !room.is_left() {
+                page.next = last;
+                return page;
+            }
+            room.take(key, Some(value));
+            page.meta.push((key.clone(), value.clone()));
+            last = Some(SnapshotCursor::Meta(key.clone()));
+        }
+        for row in &self.versions[versions_from..] {
+            if !room.is_left() {
+                page.next = last;
+                return page;
+            }
+            room.take(row.key.bytes(), row.value.as_ref());
+            page.versions.push(row.clone());
+            last = Some(SnapshotCursor::Version(row.key.clone(), row.timestamp));
+        }
+        page
+    }
+}
+
 fn newest(key: &Key, versions: &Versions, at: Timestamp) -> Option<VersionRow> {
     let (timestamp, value) = versions.range(..=at).next_back()?;
     Some(VersionRow {
@@ -275,7 +361,25 @@ impl Store for MemoryStore {
         Ok(self.applied.get(&(partition, incarnation)).copied())
     }
 
-    fn persisted(&mut self) -> Result<BTreeMap<PartitionId, LogPosition>, StoreError> {
+    fn persisted(&mut self) -> Result<BTreeMap<Replica, LogPosition>, StoreError> {
         Ok(self.persisted.clone())
+    }
+
+    fn set_live(&mut self, live: Live) -> Result<(), StoreError> {
+        let is_needed = |(partition, incarnation): &Replica| live.needs(*partition, *incarnation);
+        self.meta.retain(|replica, _| is_needed(replica));
+        self.applied.retain(|replica, _| is_needed(replica));
+        self.persisted.retain(|replica, _| is_needed(replica));
+        for (incarnation, rows) in &mut self.rows {
+            rows.retain(|key, _| live.needs_versions(*incarnation, key));
+        }
+        // A crash brings none of it back.
+        self.undo.retain(|undo| match undo {
+            Undo::Version {
+                incarnation, key, ..
+            } => live.needs_versions(*incarnation, key),
+            Undo::Meta { replica, .. } | Undo::Applied { replica, .. } => is_needed(replica),
+        });
+        Ok(())
     }
 }

@@ -16,10 +16,12 @@ mod memory_store;
 mod page;
 mod persisted;
 mod row_keys;
+mod snapshot_page;
 mod store;
 
 pub use memory_store::MemoryStore;
+pub use snapshot_page::{SnapshotCursor, SnapshotPage, SnapshotRead};
 pub use store::{
-    AppliedState, Store, StoreAnswer, StoreBatch, StoreError, StoreQuery, StoreReport, StoreResult,
-    StoreTask, VersionRow,
+    AppliedState, Live, Store, StoreAnswer, StoreBatch, StoreError, StoreQuery, StoreReport,
+    StoreResult, StoreTask, VersionRow,
 };

@@ -18,33 +18,30 @@ const MARK_BYTES: u64 = 1024 * 1024;
 pub(super) struct Persisted {
     /// Ascending by number.
     marks: VecDeque<Mark>,
-    persisted: BTreeMap<PartitionId, (u32, LogPosition)>,
+    persisted: BTreeMap<Replica, LogPosition>,
 }
+
+/// Partition and incarnation.
+type Replica = (PartitionId, u32);
 
 #[derive(Debug)]
 struct Mark {
     seqno: u64,
     bytes: u64,
-    positions: BTreeMap<PartitionId, (u32, LogPosition)>,
+    positions: BTreeMap<Replica, LogPosition>,
 }
 
 impl Persisted {
     /// A batch was applied under a number that is at least `seqno` and below that of the next batch.
     pub(super) fn applied(&mut self, seqno: u64, batches: &[StoreBatch]) {
         for batch in batches {
-            let position = (batch.incarnation, batch.applied);
-            self.note(seqno, batch.partition, position, batch.bytes());
+            let replica = (batch.partition, batch.incarnation);
+            self.note(seqno, replica, batch.applied, batch.bytes());
         }
     }
 
-    /// Like [`Persisted::applied`], of one partition.
-    pub(super) fn note(
-        &mut self,
-        seqno: u64,
-        partition: PartitionId,
-        position: (u32, LogPosition),
-        bytes: u64,
-    ) {
+    /// Like [`Persisted::applied`], of one replica.
+    pub(super) fn note(&mut self, seqno: u64, replica: Replica, position: LogPosition, bytes: u64) {
         let is_full = |mark: &Mark| mark.bytes >= MARK_BYTES && mark.seqno != seqno;
         if self.marks.back().is_none_or(is_full) {
             self.marks.push_back(Mark {
@@ -61,15 +58,15 @@ impl Persisted {
         );
         mark.seqno = seqno;
         mark.bytes += bytes;
-        let latest = mark.positions.entry(partition).or_insert(position);
+        let latest = mark.positions.entry(replica).or_insert(position);
         *latest = position.max(*latest);
     }
 
     /// The tables hold everything up to `seqno`.
     pub(super) fn reached(&mut self, seqno: u64) {
         while let Some(mark) = self.marks.pop_front_if(|mark| mark.seqno <= seqno) {
-            for (partition, position) in mark.positions {
-                let latest = self.persisted.entry(partition).or_insert(position);
+            for (replica, position) in mark.positions {
+                let latest = self.persisted.entry(replica).or_insert(position);
                 *latest = position.max(*latest);
             }
         }
@@ -85,12 +82,14 @@ impl Persisted {
         self.marks.is_empty()
     }
 
-    /// Up to where each partition is in the tables.
-    pub(super) fn positions(&self) -> BTreeMap<PartitionId, LogPosition> {
-        let positions = self.persisted.iter();
-        positions
-            .map(|(p, (_, position))| (*p, *position))
-            .collect()
+    /// Up to where each replica is in the tables.
+    pub(super) fn positions(&self) -> BTreeMap<Replica, LogPosition> {
+        self.persisted.clone()
+    }
+
+    /// Forgets replicas.
+    pub(super) fn retain(&mut self, lives: impl Fn(&Replica) -> bool) {
+        self.persisted.retain(|replica, _| lives(replica));
     }
 }
 
@@ -99,8 +98,8 @@ mod tests {
     use super::*;
     use wire::ids::{LogIndex, Term};
 
-    const P1: PartitionId = PartitionId(1);
-    const P2: PartitionId = PartitionId(2);
+    const P1: Replica = (PartitionId(1), 1);
+    const P2: Replica = (PartitionId(2), 1);
 
     fn at(index: u64) -> LogPosition {
         LogPosition {
@@ -112,10 +111,10 @@ mod tests {
     #[test]
     fn a_mark_is_reached_when_its_last_batch_is() {
         let mut persisted = Persisted::default();
-        persisted.note(10, P1, (1, at(1)), 1);
-        persisted.note(11, P2, (1, at(7)), 1);
-        persisted.note(12, P1, (1, at(2)), MARK_BYTES);
-        persisted.note(13, P1, (1, at(3)), 1);
+        persisted.note(10, P1, at(1), 1);
+        persisted.note(11, P2, at(7), 1);
+        persisted.note(12, P1, at(2), MARK_BYTES);
+        persisted.note(13, P1, at(3), 1);
         persisted.reached(11);
         assert!(persisted.positions().is_empty());
         persisted.reached(12);
@@ -129,17 +128,20 @@ mod tests {
     #[test]
     fn batches_of_one_number_are_never_divided() {
         let mut persisted = Persisted::default();
-        persisted.note(10, P1, (1, at(1)), MARK_BYTES);
-        persisted.note(10, P2, (1, at(2)), 1);
+        persisted.note(10, P1, at(1), MARK_BYTES);
+        persisted.note(10, P2, at(2), 1);
         assert_eq!(persisted.marks.len(), 1);
     }
 
     #[test]
-    fn the_latest_incarnation_counts() {
+    fn incarnations_are_counted_apart() {
         let mut persisted = Persisted::default();
-        persisted.note(10, P1, (1, at(90)), 1);
-        persisted.note(11, P1, (2, at(50)), 1);
+        let next = (P1.0, 2);
+        persisted.note(10, P1, at(90), 1);
+        persisted.note(11, next, at(50), 1);
         persisted.reached(11);
-        assert_eq!(persisted.positions()[&P1], at(50));
+        assert_eq!(persisted.positions(), [(P1, at(90)), (next, at(50))].into());
+        persisted.retain(|replica| *replica == next);
+        assert_eq!(persisted.positions(), [(next, at(50))].into());
     }
 }

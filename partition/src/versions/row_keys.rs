@@ -87,6 +87,33 @@ fn after_incarnation(incarnation: u32) -> Vec<u8> {
     }
 }
 
+/// The versions of a range that follow one in the order of rows: older ones of its key, then further keys.
+pub(super) fn versions_after(
+    incarnation: u32,
+    range: &KeyRange,
+    key: &Key,
+    timestamp: Timestamp,
+) -> RowRange {
+    let (_, end) = versions_in(incarnation, range);
+    (
+        Bound::Excluded(version_key(incarnation, key, timestamp)),
+        end,
+    )
+}
+
+/// The meta rows of a replica, those above a key if one is given.
+pub(super) fn meta_after(partition: PartitionId, incarnation: u32, key: Option<&[u8]>) -> RowRange {
+    let start = match key {
+        Some(key) => Bound::Excluded(meta_key(partition, incarnation, key)),
+        None => Bound::Included(replica_prefix(META_TAG, partition, incarnation).to_vec()),
+    };
+    let end = match incarnation.checked_add(1) {
+        Some(next) => replica_prefix(META_TAG, partition, next).to_vec(),
+        None => replica_prefix(META_TAG, PartitionId(partition.0 + 1), 0).to_vec(),
+    };
+    (start, Bound::Excluded(end))
+}
+
 pub(super) fn version_value(value: Option<&Bytes>) -> Vec<u8> {
     let Some(value) = value else {
         return vec![TOMBSTONE];

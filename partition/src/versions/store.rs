@@ -1,6 +1,7 @@
 //! What a store of versions is asked and what it answers. [`super::MemoryStore`] and the store on disk
 //! behave alike.
 
+use super::snapshot_page::{SnapshotPage, SnapshotRead};
 use bytes::Bytes;
 use clock::Timestamp;
 use std::collections::BTreeMap;
@@ -26,7 +27,7 @@ pub struct StoreBatch {
     pub partition: PartitionId,
     /// Names the replica's rows in this store.
     pub incarnation: u32,
-    /// The last of the entries.
+    /// The last of the entries. Of a snapshot that is being written: how many chunks, in term 0.
     pub applied: LogPosition,
     /// The partition's closed timestamp after them.
     pub closed: Timestamp,
@@ -64,6 +65,46 @@ pub enum StoreTask {
         /// Answered in this order.
         queries: Vec<StoreQuery>,
     },
+    /// Give the next page of all rows of a replica; told back with [`StoreReport::Snapshot`].
+    ReadSnapshot(SnapshotRead),
+    /// A view that pages were read from is not needed any more.
+    CloseSnapshot {
+        /// The partition.
+        partition: PartitionId,
+        /// The view.
+        view: u64,
+    },
+    /// Make what was applied into tables soon, instead of when there is enough of it.
+    Persist,
+    /// These replicas live; the rows of others may go.
+    Live(Live),
+}
+
+/// Which rows of a node's store are those of a replica. What was replaced, dropped or never finished is
+/// not among them.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Live {
+    /// Partition, incarnation, range. Several partitions may share an incarnation; versions of keys
+    /// outside their ranges are nobody's.
+    pub replicas: Vec<(PartitionId, u32, KeyRange)>,
+    /// Nothing is said of this incarnation and those above: they may be in the making.
+    pub below: u32,
+}
+
+impl Live {
+    /// Whether small rows of a replica are needed.
+    pub fn needs(&self, partition: PartitionId, incarnation: u32) -> bool {
+        let is_named =
+            |(p, i, _): &(PartitionId, u32, KeyRange)| (*p, *i) == (partition, incarnation);
+        incarnation >= self.below || self.replicas.iter().any(is_named)
+    }
+
+    /// Whether versions of a key are needed under an incarnation.
+    pub fn needs_versions(&self, incarnation: u32, key: &Key) -> bool {
+        let holds =
+            |(_, i, range): &(PartitionId, u32, KeyRange)| *i == incarnation && range.contains(key);
+        incarnation >= self.below || self.replicas.iter().any(holds)
+    }
 }
 
 /// A question to the store.
@@ -148,13 +189,17 @@ pub enum StoreReport {
     Applied {
         /// The partition.
         partition: PartitionId,
+        /// Under this incarnation.
+        incarnation: u32,
         /// Up to this entry.
-        index: LogIndex,
+        position: LogPosition,
     },
     /// In the store's tables, which survive any crash: the log may be discarded up to here.
     Persisted {
         /// The partition.
         partition: PartitionId,
+        /// Under this incarnation.
+        incarnation: u32,
         /// Up to this entry.
         position: LogPosition,
     },
@@ -166,6 +211,15 @@ pub enum StoreReport {
         ticket: u64,
         /// What was found.
         answer: StoreAnswer,
+    },
+    /// A page of a view.
+    Snapshot {
+        /// The partition.
+        partition: PartitionId,
+        /// The view.
+        view: u64,
+        /// The page; `None`: the view was let go, or there is nothing under this incarnation.
+        page: Option<SnapshotPage>,
     },
     /// Final: the node stops.
     Failed {
@@ -190,7 +244,7 @@ impl AppliedState {
     pub(super) fn after(before: Option<AppliedState>, batch: &StoreBatch) -> AppliedState {
         if let Some(before) = before {
             assert!(
-                batch.applied.index >= before.position.index,
+                batch.applied >= before.position,
                 "batches of {} come in the order of their positions: {:?} after {:?}",
                 batch.partition,
                 batch.applied,
@@ -246,6 +300,9 @@ pub trait Store: Send {
         incarnation: u32,
     ) -> Result<Option<AppliedState>, StoreError>;
 
-    /// Up to where each partition, in its latest incarnation, survives any crash.
-    fn persisted(&mut self) -> Result<BTreeMap<PartitionId, LogPosition>, StoreError>;
+    /// Up to where each replica survives any crash.
+    fn persisted(&mut self) -> Result<BTreeMap<(PartitionId, u32), LogPosition>, StoreError>;
+
+    /// Rows of replicas that do not live may go, at once or by and by.
+    fn set_live(&mut self, live: Live) -> Result<(), StoreError>;
 }

@@ -450,6 +450,21 @@ pub struct ReplicaStatus {
     pub locks: u64,
     /// Requests that wait for something.
     pub waiting: u64,
+    /// The snapshot that is being installed in its place, if there is one.
+    pub installing: Option<InstallingStatus>,
+    /// Whether it has lost its memory and does not hold again what others may count on.
+    pub has_forgotten: bool,
+}
+
+/// How far the installation of a snapshot has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct InstallingStatus {
+    /// The last entry that the snapshot contains.
+    pub up_to: LogIndex,
+    /// Bytes that have come in so far.
+    pub bytes: u64,
+    /// Whether all of it has come in, and only the store's tables are waited for.
+    pub is_complete: bool,
 }
 
 /// How a node sees another.

@@ -29,8 +29,8 @@ mod transfer;
 
 pub use client::{
     AbortReason, Aborted, ClientAnswer, ClientReply, ClientRequest, ClockCause, ClockTrouble,
-    Commit, Committed, MapAnswer, MemberAddress, NodeStatus, PeerClock, PeerStatus, ReplicaRole,
-    ReplicaStatus, RequestError, Snapshot,
+    Commit, Committed, InstallingStatus, MapAnswer, MemberAddress, NodeStatus, PeerClock,
+    PeerStatus, ReplicaRole, ReplicaStatus, RequestError, Snapshot,
 };
 pub use founding::{Ballot, Founding, FoundingMember, FoundingMessage};
 pub use partition::{
@@ -43,7 +43,7 @@ pub use peer::{
     PeerMessage, RequestNumber,
 };
 pub use record::{ChangeRecord, Decision, OutcomeAnswer, RecordAnswer, RecordChange, RecordState};
-pub use replication::{Entry, LogPosition, ReplicationMessage};
+pub use replication::{Entry, LogPosition, Memory, ReplicationMessage, SnapshotChunk};
 pub use transaction::{
     Change, Condition, Guard, Operation, OperationKind, ReadRequest, ReadResult, Rival, Row,
     TransactionName, VersionedValue,

@@ -38,6 +38,31 @@ impl Entry {
     }
 }
 
+/// A piece of a snapshot: what a partition's state was when exactly the entries up to `position` had
+/// been applied.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SnapshotChunk {
+    /// The last entry that the snapshot contains.
+    pub position: LogPosition,
+    /// Its place among the snapshot's chunks, from 0.
+    pub sequence: u64,
+    /// Whether it is the last one.
+    pub is_last: bool,
+    /// Rows, encoded by the partition.
+    pub body: Bytes,
+}
+
+/// What a member knows that another, which has forgotten it, may have helped to bring about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Memory {
+    /// The latest term that it knows of.
+    pub term: Term,
+    /// The highest promise that it has asked for or acknowledged (R9).
+    pub promised: Timestamp,
+    /// The end of its log.
+    pub last: LogPosition,
+}
+
 /// A message between replicas of one partition.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum ReplicationMessage {
@@ -106,5 +131,36 @@ pub enum ReplicationMessage {
         /// Nothing was answered above it by this leader, or by any before that still may. For the
         /// election of the next term only.
         high_water: Timestamp,
+    },
+    /// A chunk of the state, for a follower that lacks entries which the leader has discarded.
+    Snapshot {
+        /// The leader's term.
+        term: Term,
+        /// Which of the snapshots that were sent in this term.
+        number: u64,
+        /// The chunk.
+        chunk: SnapshotChunk,
+    },
+    /// So many chunks of a snapshot are written down, the first ones without a gap. That it is installed
+    /// is said with `Appended`.
+    SnapshotReceived {
+        /// The follower's term.
+        term: Term,
+        /// The snapshot's number.
+        number: u64,
+        /// How many chunks.
+        chunks: u64,
+    },
+    /// The sender has lost its memory: what could it have voted for, acknowledged, promised?
+    AskMemory {
+        /// Of this round of questions.
+        nonce: u64,
+    },
+    /// Answers `AskMemory`.
+    Memory {
+        /// The question's.
+        nonce: u64,
+        /// What it knows; `None`: it has lost its memory too.
+        memory: Option<Memory>,
     },
 }

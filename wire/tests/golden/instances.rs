@@ -369,6 +369,12 @@ fn replica(role: ReplicaRole) -> ReplicaStatus {
         promise: ts(7),
         locks: 8,
         waiting: 9,
+        installing: Some(InstallingStatus {
+            up_to: LogIndex(10),
+            bytes: 11,
+            is_complete: true,
+        }),
+        has_forgotten: true,
     }
 }
 
@@ -882,6 +888,30 @@ fn replication_messages() -> Vec<ReplicationMessage> {
         ReplicationMessage::HandOver {
             term,
             high_water: ts(3),
+        },
+        ReplicationMessage::Snapshot {
+            term,
+            number: 2,
+            chunk: SnapshotChunk {
+                position: last,
+                sequence: 3,
+                is_last: true,
+                body: bytes("rows"),
+            },
+        },
+        ReplicationMessage::SnapshotReceived {
+            term,
+            number: 2,
+            chunks: 3,
+        },
+        ReplicationMessage::AskMemory { nonce: 2 },
+        ReplicationMessage::Memory {
+            nonce: 2,
+            memory: Some(Memory {
+                term,
+                promised: ts(3),
+                last,
+            }),
         },
     ]
 }

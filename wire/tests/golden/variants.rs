@@ -65,7 +65,8 @@ variants! {
     RecordChange: None Abort Close Commit RaiseLimit;
     Decision: Committed Aborted;
     OutcomeAnswer: Committed Aborted Staging NoLongerKept;
-    ReplicationMessage: PreVote PreVoteReply Vote VoteReply Append Appended AppendRefused HandOver;
+    ReplicationMessage: PreVote PreVoteReply Vote VoteReply Append Appended AppendRefused HandOver
+        Snapshot SnapshotReceived AskMemory Memory;
     ReadRequest: Get Scan;
     ReadResult: Value Rows;
     Condition: Exists Absent Equals NotEquals VersionIs AtLeast AtMost;

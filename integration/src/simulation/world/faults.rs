@@ -2,6 +2,7 @@
 
 use super::{Happening, World};
 use crate::simulation::clocks::{ClockBreak, draw_motion};
+use crate::simulation::machine::Machine;
 use crate::simulation::nemesis::{Fault, FaultKind};
 use crate::simulation::network::{CHANCE_PARTS, DelayModel, Disturbance, NetworkMode, Seat};
 use std::time::Duration;
@@ -40,7 +41,11 @@ impl World {
         let random = &mut random;
         let seat = fault.seats[0];
         match fault.kind {
-            FaultKind::CrashOne | FaultKind::CrashMajority | FaultKind::CrashAll => {
+            FaultKind::Wipe => self.maybe_wipe(seat),
+            FaultKind::CrashOne
+            | FaultKind::Away
+            | FaultKind::CrashMajority
+            | FaultKind::CrashAll => {
                 for seat in &fault.seats {
                     self.crash(*seat);
                 }
@@ -111,7 +116,11 @@ impl World {
     pub(super) fn end_fault(&mut self, fault: &Fault) {
         let seat = fault.seats[0];
         match fault.kind {
-            FaultKind::CrashOne | FaultKind::CrashMajority | FaultKind::CrashAll => {
+            FaultKind::CrashOne
+            | FaultKind::Wipe
+            | FaultKind::Away
+            | FaultKind::CrashMajority
+            | FaultKind::CrashAll => {
                 for seat in &fault.seats {
                     self.start(*seat);
                 }
@@ -176,6 +185,19 @@ impl World {
             let named = NodeId(1 + random.below(self.options.nodes as u64) as u32);
             let to = random.chance(1, 2).then_some(named);
             self.begin_transfer(seat, partition, to);
+        }
+    }
+
+    /// A disk is lost, unless another node is down or not yet well: of what two hold alone, nobody could
+    /// heal the loss of one.
+    fn maybe_wipe(&mut self, seat: Seat) {
+        let is_well = |machine: &Machine| {
+            let node = machine.node.as_ref();
+            node.is_some_and(|node| node.me().is_some() && !node.has_forgotten())
+        };
+        if self.machines.iter().all(is_well) {
+            self.crash(seat);
+            self.machines[seat].wipe(&self.options);
         }
     }
 

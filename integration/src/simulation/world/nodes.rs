@@ -190,9 +190,12 @@ impl World {
         self.trace
             .line(now, || format!("store of {seat}: {task:?}"));
         match machine.do_store_task(task) {
-            Ok(report) => self
-                .heap
-                .at(at, Happening::StoreReport { seat, boot, report }),
+            Ok(reports) => {
+                for report in reports {
+                    self.heap
+                        .at(at, Happening::StoreReport { seat, boot, report });
+                }
+            }
             Err(why) => self.fail(format!("the store of node {seat} failed: {why}")),
         }
     }

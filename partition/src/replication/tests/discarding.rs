@@ -48,7 +48,7 @@ fn what_is_discarded_is_gone_and_the_rest_is_as_it_was() {
 }
 
 #[test]
-fn a_follower_that_lacks_what_is_discarded_is_left_alone_and_named() {
+fn a_follower_that_lacks_what_is_discarded_gets_a_snapshot() {
     let mut scene = leader_with_base();
     // Node 3 holds nothing: it refuses even the base, and is asked again only after a while.
     scene.refused(3, 2, position(1, 3), 0, &[]);
@@ -56,7 +56,10 @@ fn a_follower_that_lacks_what_is_discarded_is_left_alone_and_named() {
     assert!(!scene.replication.needs_snapshot(node(2)));
     scene.tick(
         at(10_200),
-        &["n3 <- Append t2 after t1.i3 [t2.i4] commit i4"],
+        &[
+            "n3 <- Append t2 after t1.i3 [t2.i4] commit i4",
+            "read snapshot #1",
+        ],
     );
     // Should it hold the base after all (a late refusal), all goes on.
     scene.appended(3, 2, 4, &[]);

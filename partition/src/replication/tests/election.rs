@@ -188,6 +188,7 @@ fn a_vote_survives_a_restart() {
         members: vec![node(1), node(2), node(3)],
         timing: TIMING,
         seed: 1,
+        has_forgotten: false,
     };
     let base = LogPosition::default();
     let mut scene = Scene::new(3, 0, &[]);
@@ -434,6 +435,7 @@ fn asks_at(seed: u64, vote_given_at: Option<Duration>) -> Duration {
         members: vec![node(1), node(2), node(3)],
         timing: TIMING,
         seed,
+        has_forgotten: false,
     };
     let base = LogPosition::default();
     let mut replication = Replication::new(config, Term(0), None, base, vec![], LogIndex(0), at(0));

@@ -10,11 +10,14 @@
 mod discarding;
 mod election;
 mod following;
+mod forgotten;
 mod leading;
 mod simulation;
+mod snapshots;
 mod transferring;
 
 use super::*;
+use wire::message::SnapshotChunk;
 
 /// The timing of all tests.
 pub(super) const TIMING: ReplicationTiming = ReplicationTiming {
@@ -83,7 +86,36 @@ fn show_message(message: &ReplicationMessage) -> String {
             hint,
         } => format!("AppendRefused {term} after {} hint {hint}", show(*previous)),
         M::HandOver { term, high_water } => format!("HandOver {term} at {}", high_water.to_bits()),
+        M::Snapshot {
+            term,
+            number,
+            chunk,
+        } => format!("Snapshot {term} #{number} {}", show_chunk(chunk)),
+        M::SnapshotReceived {
+            term,
+            number,
+            chunks,
+        } => format!("SnapshotReceived {term} #{number} {chunks}"),
+        // The nonce is drawn.
+        M::AskMemory { .. } => "AskMemory".to_owned(),
+        M::Memory { memory: None, .. } => "Memory none".to_owned(),
+        M::Memory {
+            memory: Some(memory),
+            ..
+        } => format!(
+            "Memory {} last {} promised {}",
+            memory.term,
+            show(memory.last),
+            memory.promised.to_bits()
+        ),
     }
+}
+
+fn show_chunk(chunk: &SnapshotChunk) -> String {
+    let end = if chunk.is_last { " last" } else { "" };
+    let body = String::from_utf8_lossy(&chunk.body);
+    let position = show(chunk.position);
+    format!("of {position} chunk {} {body:?}{end}", chunk.sequence)
 }
 
 fn show_effect(effect: &ReplicationEffect) -> String {
@@ -105,6 +137,12 @@ fn show_effect(effect: &ReplicationEffect) -> String {
             let arrow = if *after_log { "<=" } else { "<-" };
             format!("{to} {arrow} {}", show_message(message))
         }
+        E::ReadSnapshot { number } => format!("read snapshot #{number}"),
+        E::EndSnapshot => "end snapshot".to_owned(),
+        E::TakeSnapshot(chunk) => format!("take {}", show_chunk(chunk)),
+        E::DropSnapshot => "drop snapshot".to_owned(),
+        E::Promised { promised } => format!("promised {}", promised.to_bits()),
+        E::Remembered => "remembers".to_owned(),
         E::Committed { up_to } => format!("committed {up_to}"),
         E::BecameFollower { term, leader } => match leader {
             Some(leader) => format!("follows {leader} in {term}"),
@@ -136,6 +174,7 @@ impl Scene {
             members: (1..=members).map(NodeId).collect(),
             timing: TIMING,
             seed: 1,
+            has_forgotten: false,
         };
         let replication = Replication::new(
             config,

@@ -34,12 +34,7 @@ impl FjallReader {
         incarnation: u32,
         queries: &[StoreQuery],
     ) -> Result<StoreAnswer, StoreError> {
-        let view = View {
-            snapshot: self.database.snapshot(),
-            rows: &self.rows,
-            partition,
-            incarnation,
-        };
+        let view = self.view(partition, incarnation);
         let state = view.applied()?;
         let results: Result<Vec<StoreResult>, StoreError> =
             queries.iter().map(|query| view.answer(query)).collect();
@@ -48,6 +43,16 @@ impl FjallReader {
             newest: state.map_or(Timestamp::ZERO, |state| state.newest),
             results: results?,
         })
+    }
+
+    /// One replica as it is now.
+    pub(super) fn view(&self, partition: PartitionId, incarnation: u32) -> View {
+        View {
+            snapshot: self.database.snapshot(),
+            rows: self.rows.clone(),
+            partition,
+            incarnation,
+        }
     }
 
     /// All replicas that were ever applied to, with how far.
@@ -68,17 +73,17 @@ impl FjallReader {
 }
 
 /// One replica's rows in one snapshot.
-pub(super) struct View<'a> {
+pub(super) struct View {
     snapshot: Snapshot,
-    rows: &'a Keyspace,
-    partition: PartitionId,
+    rows: Keyspace,
+    pub(super) partition: PartitionId,
     pub(super) incarnation: u32,
 }
 
-impl View<'_> {
-    fn applied(&self) -> Result<Option<AppliedState>, StoreError> {
+impl View {
+    pub(super) fn applied(&self) -> Result<Option<AppliedState>, StoreError> {
         let key = rows::applied_key(self.partition, self.incarnation);
-        let Some(value) = self.snapshot.get(self.rows, key).map_err(failed)? else {
+        let Some(value) = self.snapshot.get(&self.rows, key).map_err(failed)? else {
             return Ok(None);
         };
         Ok(Some(
@@ -151,18 +156,18 @@ impl View<'_> {
     }
 
     pub(super) fn rows(&self, range: RowRange) -> Iter {
-        self.snapshot.range(self.rows, range)
+        self.snapshot.range(&self.rows, range)
     }
 
     fn meta(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         let key = rows::meta_key(self.partition, self.incarnation, key);
-        let value = self.snapshot.get(self.rows, key).map_err(failed)?;
+        let value = self.snapshot.get(&self.rows, key).map_err(failed)?;
         Ok(value.map(|value| Bytes::copy_from_slice(&value)))
     }
 
     fn meta_rows(&self, prefix: &[u8]) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
         let prefix = rows::meta_key(self.partition, self.incarnation, prefix);
-        let found = self.snapshot.prefix(self.rows, prefix);
+        let found = self.snapshot.prefix(&self.rows, prefix);
         found
             .map(|guard| {
                 let (key, value) = guard.into_inner().map_err(failed)?;

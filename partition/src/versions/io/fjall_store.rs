@@ -14,7 +14,7 @@ use crate::log::io::format_file::{Format, FormatError};
 use crate::log::io::lock_file::take_lock;
 use crate::versions::persisted::Persisted;
 use crate::versions::row_keys as rows;
-use crate::versions::{AppliedState, Store, StoreAnswer, StoreBatch, StoreError, StoreQuery};
+use crate::versions::{AppliedState, Live, Store, StoreAnswer, StoreBatch, StoreError, StoreQuery};
 use fjall::{AbstractTree, Database, Error, KeyspaceCreateOptions};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -115,9 +115,8 @@ impl FjallStore {
         let Some(highest) = self.reader.rows.tree.get_highest_persisted_seqno() else {
             return;
         };
-        for ((partition, incarnation), state) in &self.applied {
-            let position = (*incarnation, state.position);
-            self.persisted.note(highest, *partition, position, 0);
+        for (replica, state) in &self.applied {
+            self.persisted.note(highest, *replica, state.position, 0);
         }
         self.persisted.reached(highest);
     }
@@ -133,6 +132,29 @@ impl FjallStore {
             return Ok(());
         }
         self.reader.rows.rotate_memtable().map_err(failed)?;
+        Ok(())
+    }
+
+    /// Has what was applied made into tables soon.
+    pub fn persist(&mut self) -> Result<(), StoreError> {
+        self.update_persisted();
+        if self.holds_back() {
+            self.reader.rows.rotate_memtable().map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Removes what a replica that does not live has beside its versions.
+    fn remove_small_rows(&mut self, replica: (PartitionId, u32)) -> Result<(), StoreError> {
+        let tree = &self.reader.rows;
+        let mut write = self.reader.database.batch();
+        write.remove(tree, rows::applied_key(replica.0, replica.1));
+        let found = self.reader.view(replica.0, replica.1);
+        for guard in found.rows(rows::meta_after(replica.0, replica.1, None)) {
+            write.remove(tree, guard.key().map_err(failed)?);
+        }
+        write.commit().map_err(failed)?;
+        self.applied.remove(&replica);
         Ok(())
     }
 
@@ -220,9 +242,19 @@ impl Store for FjallStore {
         Ok(self.applied.get(&(partition, incarnation)).copied())
     }
 
-    fn persisted(&mut self) -> Result<BTreeMap<PartitionId, LogPosition>, StoreError> {
+    fn persisted(&mut self) -> Result<BTreeMap<(PartitionId, u32), LogPosition>, StoreError> {
         self.update_persisted();
         Ok(self.persisted.positions())
+    }
+
+    fn set_live(&mut self, live: Live) -> Result<(), StoreError> {
+        let replicas = self.applied.keys().copied();
+        let dead: Vec<_> = replicas.filter(|(p, i)| !live.needs(*p, *i)).collect();
+        for replica in dead {
+            self.remove_small_rows(replica)?;
+        }
+        self.persisted.retain(|(p, i)| live.needs(*p, *i));
+        Ok(())
     }
 }
 

@@ -3,6 +3,7 @@
 mod fjall_reader;
 mod fjall_store;
 mod newest;
+mod snapshots;
 mod store_thread;
 
 #[cfg(test)]

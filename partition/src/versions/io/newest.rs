@@ -20,7 +20,7 @@ const STEPS_MAX: usize = 8;
 
 /// Goes through a range of keys in one direction.
 pub(super) struct Newest<'a> {
-    view: &'a View<'a>,
+    view: &'a View,
     at: Timestamp,
     reverse: bool,
     start: Bound<Vec<u8>>,
@@ -34,7 +34,7 @@ pub(super) struct Newest<'a> {
 impl<'a> Newest<'a> {
     /// The range may not be empty.
     pub(super) fn new(
-        view: &'a View<'a>,
+        view: &'a View,
         range: &KeyRange,
         at: Timestamp,
         reverse: bool,

@@ -10,12 +10,15 @@
 
 use super::fjall_reader::FjallReader;
 use super::fjall_store::FjallStore;
-use crate::versions::{Store, StoreBatch, StoreError, StoreQuery, StoreReport, StoreTask};
+use super::snapshots::Snapshots;
+use crate::versions::{
+    Live, SnapshotRead, Store, StoreBatch, StoreError, StoreQuery, StoreReport, StoreTask,
+};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::collections::BTreeMap;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use wire::ids::{LogIndex, PartitionId};
+use wire::ids::PartitionId;
 use wire::message::LogPosition;
 
 /// So many tasks wait for each thread; a sender of more waits itself.
@@ -29,17 +32,27 @@ const PERSISTED_EVERY: Duration = Duration::from_millis(250);
 
 /// The running threads of a store.
 pub struct StoreThread {
-    batches: Sender<StoreBatch>,
+    writes: Sender<Write>,
     questions: Sender<Question>,
     writer: JoinHandle<()>,
     reader: JoinHandle<()>,
 }
 
-struct Question {
-    partition: PartitionId,
-    incarnation: u32,
-    ticket: u64,
-    queries: Vec<StoreQuery>,
+enum Write {
+    Apply(StoreBatch),
+    Persist,
+    Live(Live),
+}
+
+enum Question {
+    Query {
+        partition: PartitionId,
+        incarnation: u32,
+        ticket: u64,
+        queries: Vec<StoreQuery>,
+    },
+    ReadSnapshot(SnapshotRead),
+    CloseSnapshot(PartitionId, u64),
 }
 
 impl StoreThread {
@@ -51,15 +64,15 @@ impl StoreThread {
         store: FjallStore,
         notify: impl Fn(StoreReport) + Send + Clone + 'static,
     ) -> StoreThread {
-        let (batches, applying) = bounded(STORE_QUEUE_MAX);
+        let (writes, applying) = bounded(STORE_QUEUE_MAX);
         let (questions, answering) = bounded(STORE_QUEUE_MAX);
         let reader = store.reader();
         let tell = notify.clone();
         StoreThread {
-            batches,
+            writes,
             questions,
             reader: spawn("store-read", notify, move |notify| {
-                answer_all(&reader, &answering, notify)
+                answer_all(reader, &answering, notify)
             }),
             writer: spawn("store", tell, move |notify| {
                 Writer::new(store, notify).run(&applying)
@@ -69,26 +82,31 @@ impl StoreThread {
 
     /// Hands a task to its thread; waits if too many wait already.
     pub fn send(&self, task: StoreTask) {
-        let is_taken = match task {
-            StoreTask::Apply(batch) => self.batches.send(batch).is_ok(),
+        let question = match task {
+            StoreTask::Apply(batch) => return self.write(Write::Apply(batch)),
+            StoreTask::Persist => return self.write(Write::Persist),
+            StoreTask::Live(live) => return self.write(Write::Live(live)),
             StoreTask::Query {
                 partition,
                 incarnation,
                 ticket,
                 queries,
-            } => {
-                let question = Question {
-                    partition,
-                    incarnation,
-                    ticket,
-                    queries,
-                };
-                self.questions.send(question).is_ok()
+            } => Question::Query {
+                partition,
+                incarnation,
+                ticket,
+                queries,
+            },
+            StoreTask::ReadSnapshot(read) => Question::ReadSnapshot(read),
+            StoreTask::CloseSnapshot { partition, view } => {
+                Question::CloseSnapshot(partition, view)
             }
         };
-        if !is_taken {
-            tracing::debug!("a task came after the store had failed, which was reported");
-        }
+        note_taken(self.questions.send(question).is_ok());
+    }
+
+    fn write(&self, write: Write) {
+        note_taken(self.writes.send(write).is_ok());
     }
 
     /// Finishes everything that was sent, and makes what was applied into tables.
@@ -96,13 +114,19 @@ impl StoreThread {
     /// # Panics
     /// If a thread panicked.
     pub fn join(self) {
-        drop(self.batches);
+        drop(self.writes);
         drop(self.questions);
         for thread in [self.reader, self.writer] {
             if let Err(panic) = thread.join() {
                 std::panic::resume_unwind(panic);
             }
         }
+    }
+}
+
+fn note_taken(is_taken: bool) {
+    if !is_taken {
+        tracing::debug!("a task came after the store had failed, which was reported");
     }
 }
 
@@ -124,43 +148,58 @@ fn spawn<N: Fn(StoreReport) + Send + 'static>(
 }
 
 fn answer_all(
-    reader: &FjallReader,
+    reader: FjallReader,
     questions: &Receiver<Question>,
     notify: &impl Fn(StoreReport),
 ) -> Result<(), StoreError> {
+    let mut snapshots = Snapshots::of(reader.clone());
     for question in questions {
-        let Question {
-            partition,
-            incarnation,
-            ticket,
-            queries,
-        } = question;
-        let answer = reader.query(partition, incarnation, &queries)?;
-        notify(StoreReport::Answer {
-            partition,
-            ticket,
-            answer,
-        });
+        match question {
+            Question::Query {
+                partition,
+                incarnation,
+                ticket,
+                queries,
+            } => {
+                let answer = reader.query(partition, incarnation, &queries)?;
+                notify(StoreReport::Answer {
+                    partition,
+                    ticket,
+                    answer,
+                });
+            }
+            Question::ReadSnapshot(read) => notify(StoreReport::Snapshot {
+                partition: read.partition,
+                view: read.view,
+                page: snapshots.read(&read)?,
+            }),
+            Question::CloseSnapshot(partition, view) => snapshots.close(partition, view),
+        }
     }
     Ok(())
 }
 
-/// The batches of one step.
-fn gather(first: StoreBatch, batches: &Receiver<StoreBatch>) -> Vec<StoreBatch> {
+/// The batches of one step, and what came after them that is not a batch.
+fn gather(first: StoreBatch, writes: &Receiver<Write>) -> (Vec<StoreBatch>, Option<Write>) {
     let mut bytes = first.bytes();
     let mut group = vec![first];
     while bytes < APPLY_BYTES_MAX && group.len() < APPLY_BATCHES_MAX {
-        let Ok(batch) = batches.try_recv() else { break };
-        bytes += batch.bytes();
-        group.push(batch);
+        match writes.try_recv() {
+            Ok(Write::Apply(batch)) => {
+                bytes += batch.bytes();
+                group.push(batch);
+            }
+            Ok(other) => return (group, Some(other)),
+            Err(_) => break,
+        }
     }
-    group
+    (group, None)
 }
 
 struct Writer<'a, N> {
     store: FjallStore,
     notify: &'a N,
-    told: BTreeMap<PartitionId, LogPosition>,
+    told: BTreeMap<(PartitionId, u32), LogPosition>,
     looked: Instant,
 }
 
@@ -174,12 +213,13 @@ impl<'a, N: Fn(StoreReport)> Writer<'a, N> {
         }
     }
 
-    fn run(mut self, batches: &Receiver<StoreBatch>) -> Result<(), StoreError> {
+    fn run(mut self, writes: &Receiver<Write>) -> Result<(), StoreError> {
         self.tell_persisted()?;
-        while let Some(first) = self.wait(batches)? {
-            let group = gather(first, batches);
-            self.store.apply(&group)?;
-            self.tell_applied(&group);
+        while let Some(first) = self.wait(writes)? {
+            let mut next = Some(first);
+            while let Some(write) = next.take() {
+                next = self.write(write, writes)?;
+            }
             if self.looked.elapsed() >= PERSISTED_EVERY {
                 self.tell_persisted()?;
             }
@@ -188,34 +228,58 @@ impl<'a, N: Fn(StoreReport)> Writer<'a, N> {
         self.tell_persisted()
     }
 
-    /// The next batch; looks at the tables while there is none. `None` when no sender is left.
-    fn wait(&mut self, batches: &Receiver<StoreBatch>) -> Result<Option<StoreBatch>, StoreError> {
+    /// Does one thing, with the batches that wait behind it; what came after those.
+    fn write(
+        &mut self,
+        write: Write,
+        writes: &Receiver<Write>,
+    ) -> Result<Option<Write>, StoreError> {
+        match write {
+            Write::Apply(first) => {
+                let (group, next) = gather(first, writes);
+                self.store.apply(&group)?;
+                self.tell_applied(&group);
+                return Ok(next);
+            }
+            Write::Persist => self.store.persist()?,
+            Write::Live(live) => self.store.set_live(live)?,
+        }
+        Ok(None)
+    }
+
+    /// The next thing to do; looks at the tables while there is none. `None` when no sender is left.
+    fn wait(&mut self, writes: &Receiver<Write>) -> Result<Option<Write>, StoreError> {
         while self.store.holds_back() {
-            match batches.recv_timeout(PERSISTED_EVERY) {
-                Ok(batch) => return Ok(Some(batch)),
+            match writes.recv_timeout(PERSISTED_EVERY) {
+                Ok(write) => return Ok(Some(write)),
                 Err(RecvTimeoutError::Disconnected) => return Ok(None),
                 Err(RecvTimeoutError::Timeout) => self.tell_persisted()?,
             }
         }
-        Ok(batches.recv().ok())
+        Ok(writes.recv().ok())
     }
 
     fn tell_applied(&self, group: &[StoreBatch]) {
-        let mut latest: BTreeMap<PartitionId, LogIndex> = BTreeMap::new();
+        let mut latest: BTreeMap<(PartitionId, u32), LogPosition> = BTreeMap::new();
         for batch in group {
-            latest.insert(batch.partition, batch.applied.index);
+            latest.insert((batch.partition, batch.incarnation), batch.applied);
         }
-        for (partition, index) in latest {
-            (self.notify)(StoreReport::Applied { partition, index });
+        for ((partition, incarnation), position) in latest {
+            (self.notify)(StoreReport::Applied {
+                partition,
+                incarnation,
+                position,
+            });
         }
     }
 
     fn tell_persisted(&mut self) -> Result<(), StoreError> {
         self.looked = Instant::now();
-        for (partition, position) in self.store.persisted()? {
-            if self.told.insert(partition, position) != Some(position) {
+        for (replica, position) in self.store.persisted()? {
+            if self.told.insert(replica, position) != Some(position) {
                 (self.notify)(StoreReport::Persisted {
-                    partition,
+                    partition: replica.0,
+                    incarnation: replica.1,
                     position,
                 });
             }

@@ -1,9 +1,10 @@
 //! The store on disk is held against its twin in memory, and against crashes.
 
+use super::snapshots::Snapshots;
 use super::*;
 use crate::versions::{
-    AppliedState, MemoryStore, Store, StoreAnswer, StoreBatch, StoreError, StoreQuery, StoreReport,
-    StoreTask, VersionRow,
+    AppliedState, Live, MemoryStore, SnapshotCursor, SnapshotPage, SnapshotRead, Store,
+    StoreAnswer, StoreBatch, StoreError, StoreQuery, StoreReport, StoreTask, VersionRow,
 };
 use bytes::Bytes;
 use clock::Timestamp;
@@ -295,13 +296,13 @@ fn what_is_persisted_is_told_when_tables_are_written() {
     };
     disk.apply(&[batch(1)]).expect("applies");
     disk.close().expect("closes");
-    assert_eq!(disk.persisted().expect("tells"), [(P1, at(1))].into());
+    assert_eq!(disk.persisted().expect("tells"), [((P1, 1), at(1))].into());
     disk.apply(&[batch(2)]).expect("applies");
-    assert_eq!(disk.persisted().expect("tells"), [(P1, at(1))].into());
+    assert_eq!(disk.persisted().expect("tells"), [((P1, 1), at(1))].into());
     disk.close().expect("closes");
     drop(disk);
     let mut disk = open(directory.path());
-    assert_eq!(disk.persisted().expect("tells"), [(P1, at(2))].into());
+    assert_eq!(disk.persisted().expect("tells"), [((P1, 1), at(2))].into());
 }
 
 #[test]
@@ -329,8 +330,13 @@ fn the_threads_apply_answer_and_tell_what_is_persisted() {
     let mut applied = LogIndex(0);
     while applied < LogIndex(100) {
         match received.recv().expect("the threads run") {
-            StoreReport::Applied { partition, index } => {
-                assert_eq!(partition, P1);
+            StoreReport::Applied {
+                partition,
+                incarnation,
+                position,
+            } => {
+                assert_eq!((partition, incarnation), (P1, 1));
+                let index = position.index;
                 assert!(index > applied, "{index} after {applied}");
                 applied = index;
             }
@@ -360,6 +366,7 @@ fn the_threads_apply_answer_and_tell_what_is_persisted() {
     assert_eq!(version.timestamp, at_40);
     let persisted = StoreReport::Persisted {
         partition: P1,
+        incarnation: 1,
         position: at(100),
     };
     assert_eq!(rest.last(), Some(&persisted));
@@ -397,4 +404,116 @@ fn a_batch_out_of_order_is_refused() {
         };
         disk.apply(&[batch]).expect("applies");
     }
+}
+
+/// All pages of a view, as one.
+fn all_pages(
+    bytes_max: usize,
+    mut read: impl FnMut(&SnapshotRead) -> Option<SnapshotPage>,
+) -> (u32, SnapshotPage) {
+    let mut ask = SnapshotRead {
+        partition: P1,
+        incarnation: 1,
+        range: KeyRange::all(),
+        view: 1,
+        after: None,
+        bytes_max,
+    };
+    let mut pages = 1;
+    let mut all = read(&ask).expect("something was applied");
+    while let Some(next) = all.next.take() {
+        ask.after = Some(next);
+        let page = read(&ask).expect("it is held");
+        assert_eq!(page.state, all.state, "one view has one state");
+        all.meta.extend(page.meta);
+        all.versions.extend(page.versions);
+        all.next = page.next;
+        pages += 1;
+    }
+    (pages, all)
+}
+
+#[test]
+fn a_view_is_read_page_by_page_while_more_is_applied() {
+    let directory = tempdir().expect("makes a directory");
+    let mut dice = Dice::new(5);
+    let (mut disk, mut memory) = (open(directory.path()), MemoryStore::new());
+    for _ in 0..300 {
+        let batch = [dice.batch()];
+        disk.apply(&batch).expect("applies");
+        memory.apply(&batch).expect("applies");
+    }
+    let mut snapshots = Snapshots::of(disk.reader());
+    let mut later = 0;
+    let twin = memory.clone();
+    let (pages, found) = all_pages(300, |read| {
+        later += 1;
+        let page = snapshots.read(read).expect("reads");
+        disk.apply(&[dice.batch()]).expect("applies");
+        page
+    });
+    assert!(pages > 5 && later == pages, "{pages} pages");
+    let (_, expected) = all_pages(70, |read| memory.read_snapshot(read));
+    assert_eq!(found, expected);
+    let all = twin.versions(1).count();
+    assert_eq!(
+        found.versions.len(),
+        all,
+        "every version, of every timestamp"
+    );
+    // What was let go, and what was never there.
+    let lost = SnapshotRead {
+        partition: P1,
+        incarnation: 1,
+        range: KeyRange::all(),
+        view: 1,
+        after: Some(SnapshotCursor::Meta(Bytes::new())),
+        bytes_max: 10,
+    };
+    assert_eq!(snapshots.read(&lost).expect("reads"), None);
+    let nothing = SnapshotRead {
+        incarnation: 99,
+        after: None,
+        ..lost
+    };
+    assert_eq!(snapshots.read(&nothing).expect("reads"), None);
+}
+
+#[test]
+fn small_rows_of_replicas_that_do_not_live_go() {
+    let directory = tempdir().expect("makes a directory");
+    let mut disk = open(directory.path());
+    let batch = |incarnation| StoreBatch {
+        partition: P1,
+        incarnation,
+        applied: at(7),
+        closed: Timestamp::ZERO,
+        versions: Vec::new(),
+        meta: vec![(Bytes::from_static(b"row"), Some(Bytes::from_static(b"x")))],
+    };
+    disk.apply(&[batch(1), batch(2), batch(3)])
+        .expect("applies");
+    let live = Live {
+        replicas: vec![(P1, 2, KeyRange::all())],
+        below: 3,
+    };
+    disk.set_live(live).expect("removes");
+    let left = |disk: &FjallStore, incarnation| {
+        let all = [StoreQuery::MetaPrefix {
+            prefix: Bytes::new(),
+        }];
+        let answer = disk.query(P1, incarnation, &all).expect("answers");
+        let crate::versions::StoreResult::MetaRows(rows) = &answer.results[0] else {
+            panic!("small rows: {answer:?}");
+        };
+        (answer.applied, rows.len())
+    };
+    assert_eq!(left(&disk, 1), (LogIndex(0), 0));
+    assert_eq!(left(&disk, 2), (LogIndex(7), 1));
+    assert_eq!(left(&disk, 3), (LogIndex(7), 1), "in the making");
+    disk.close().expect("closes");
+    drop(disk);
+    let disk = open(directory.path());
+    assert_eq!(disk.applied(P1, 1).expect("knows"), None);
+    assert!(disk.applied(P1, 2).expect("knows").is_some());
 }

@@ -11,10 +11,19 @@ pub(super) struct Disk {
     pub(super) base: LogPosition,
     pub(super) entries: Vec<Entry>,
     pub(super) ceiling: Timestamp,
+    /// It was wiped, and what it held before is not yet there again.
+    pub(super) has_forgotten: bool,
 }
 
 impl Disk {
-    pub(super) fn write(&mut self, record: &ReplicationEffect) {
+    pub(super) fn write(&mut self, record: &Record) {
+        let record = match record {
+            Record::Effect(effect) => effect,
+            Record::Installed(InstallRecord { base }) => {
+                self.base = *base;
+                return self.entries.clear();
+            }
+        };
         match record {
             ReplicationEffect::LogHardState { term, voted_for } => {
                 self.term = *term;
@@ -26,13 +35,20 @@ impl Disk {
                 self.entries.truncate(kept);
                 self.entries.push(entry.clone());
             }
+            ReplicationEffect::Promised { promised } => {
+                self.ceiling = self.ceiling.max(*promised);
+            }
+            ReplicationEffect::Remembered => self.has_forgotten = false,
             other => panic!("not a record: {other:?}"),
         }
     }
 
     pub(super) fn holds(&self, position: LogPosition) -> bool {
         let mut positions = self.entries.iter().map(Entry::position);
-        position.index <= self.base.index || positions.any(|held| held == position)
+        // What a wiped disk held is held again before it counts for anything.
+        self.has_forgotten
+            || position.index <= self.base.index
+            || positions.any(|held| held == position)
     }
 
     pub(super) fn discard(&mut self, up_to: LogPosition) {
@@ -41,9 +57,39 @@ impl Disk {
     }
 }
 
+/// What goes to the log.
+pub(super) enum Record {
+    Effect(ReplicationEffect),
+    Installed(InstallRecord),
+}
+
+/// The log begins here from now on.
+#[derive(Clone, Copy)]
+pub(super) struct InstallRecord {
+    pub(super) base: LogPosition,
+}
+
+/// A snapshot that is read.
+#[derive(Clone, Copy)]
+pub(super) struct Reading {
+    /// Its number in this leadership.
+    pub(super) number: u64,
+    /// Its own name.
+    pub(super) view: u64,
+    pub(super) position: LogPosition,
+    pub(super) chunks_left: u64,
+}
+
+/// A snapshot that comes in.
+pub(super) struct Taking {
+    pub(super) position: LogPosition,
+    pub(super) chunks: u64,
+    pub(super) is_complete: bool,
+}
+
 /// What one turn logged, and what waits for it.
 pub(super) struct Batch {
-    pub(super) records: Vec<ReplicationEffect>,
+    pub(super) records: Vec<Record>,
     pub(super) held: Vec<(NodeId, ReplicationMessage)>,
 }
 
@@ -55,6 +101,16 @@ pub(super) struct Machine {
     pub(super) batches: VecDeque<Batch>,
     /// While it leads: what each member has promised, in this term.
     pub(super) promises: BTreeMap<NodeId, Timestamp>,
+    pub(super) reading: Option<Reading>,
+    pub(super) taking: Option<Taking>,
+}
+
+impl Machine {
+    /// Whether the log on its way to the disk begins anew.
+    pub(super) fn installs(&self) -> bool {
+        let mut records = self.batches.iter().flat_map(|batch| &batch.records);
+        records.any(|record| matches!(record, Record::Installed(_)))
+    }
 }
 
 pub(super) struct Faults {
@@ -64,6 +120,8 @@ pub(super) struct Faults {
     pub(super) flush_max: Duration,
     /// Of a thousand ticks of a machine.
     pub(super) crashes: u64,
+    /// Of a thousand crashes: the disk is gone too.
+    pub(super) wipes: u64,
     /// Of a thousand ticks of a machine that is down.
     pub(super) restarts: u64,
     /// Of a thousand ticks.
@@ -82,6 +140,7 @@ impl Faults {
             delay_max: Duration::from_millis(1 + random.below(80)),
             flush_max: Duration::from_millis(1 + random.below(120)),
             crashes: random.below(6) * random.below(6),
+            wipes: 0,
             restarts: 5 + random.below(200),
             cuts: random.below(8) * random.below(8),
             transfers: random.below(8) * random.below(8),
@@ -96,6 +155,7 @@ impl Faults {
             delay_max: Duration::from_millis(3),
             flush_max: Duration::from_millis(3),
             crashes: 0,
+            wipes: 0,
             restarts: 1000,
             cuts: 0,
             transfers: 0,

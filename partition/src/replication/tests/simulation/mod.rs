@@ -16,6 +16,7 @@
 mod checks;
 mod heartbeats;
 mod machine;
+mod snapshots;
 mod transfers;
 mod world;
 
@@ -43,13 +44,24 @@ struct Deeds {
     discarded: usize,
     handed_over: usize,
     given_up: usize,
+    installed: usize,
+    wiped: usize,
 }
 
 fn run(members: u32, seeds: std::ops::Range<u64>) -> Deeds {
+    run_with(members, seeds, |_| {})
+}
+
+fn run_with(
+    members: u32,
+    seeds: std::ops::Range<u64>,
+    change: impl Fn(&mut World) + std::panic::RefUnwindSafe,
+) -> Deeds {
     let mut sum = Deeds::default();
     for seed in seeds {
         let result = std::panic::catch_unwind(|| {
             let mut world = World::new(members, seed);
+            change(&mut world);
             world.run(FAULTY_TICKS);
             world.heal_and_check_progress();
             world.deeds
@@ -65,6 +77,8 @@ fn run(members: u32, seeds: std::ops::Range<u64>) -> Deeds {
         sum.discarded += deeds.discarded;
         sum.handed_over += deeds.handed_over;
         sum.given_up += deeds.given_up;
+        sum.installed += deeds.installed;
+        sum.wiped += deeds.wiped;
     }
     sum
 }
@@ -78,7 +92,8 @@ fn check_eventful(deeds: &Deeds, seeds: usize) {
             && deeds.replaced > seeds / 2
             && deeds.discarded > seeds
             && deeds.handed_over > seeds / 2
-            && deeds.given_up > seeds / 2,
+            && deeds.given_up > seeds / 2
+            && deeds.installed > seeds / 2,
         "too little happened in {seeds} worlds: {deeds:?}"
     );
 }
@@ -91,6 +106,28 @@ fn three_replicas_survive_what_may_happen() {
 #[test]
 fn five_replicas_survive_what_may_happen() {
     check_eventful(&run(5, 10_000..10_400), 400);
+}
+
+/// One at a time loses its disk, at any instant: no entry, no promise and no vote is lost with it.
+#[test]
+fn members_that_lose_their_memory_lose_nothing_for_the_others() {
+    let wipes = |world: &mut World| {
+        world.faults.wipes = 300;
+        world.faults.crashes = world.faults.crashes.max(3);
+    };
+    for (members, seeds) in [
+        (3, 0..300),
+        (2, 1000..1100),
+        (4, 2000..2100),
+        (5, 3000..3100),
+    ] {
+        let count = seeds.clone().count();
+        let deeds = run_with(members, seeds, wipes);
+        assert!(
+            deeds.wiped > count && deeds.committed > 50 * count,
+            "too little happened in {count} worlds of {members}: {deeds:?}"
+        );
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Machines and the network between them, in the order of virtual time.
 
 use super::super::*;
-use super::machine::{Batch, Faults, Machine};
+use super::machine::{Batch, Disk, Faults, Machine, Record};
 use super::{Deeds, TICK, TIMING};
 use std::collections::BTreeMap;
 
@@ -19,8 +19,21 @@ pub(super) enum Packet {
 }
 
 pub(super) enum Arrival {
-    Packet { from: NodeId, packet: Packet },
-    Flushed { incarnation: u32 },
+    Packet {
+        from: NodeId,
+        packet: Packet,
+    },
+    Flushed {
+        incarnation: u32,
+    },
+    SnapshotRead {
+        view: u64,
+    },
+    ChunkWritten {
+        incarnation: u32,
+        position: LogPosition,
+        chunks: u64,
+    },
 }
 
 /// Nothing is answered at or below it by the leader that started from it.
@@ -95,6 +108,7 @@ impl World {
             members,
             timing: TIMING,
             seed,
+            has_forgotten: disk.has_forgotten,
         };
         machine.incarnation += 1;
         machine.running = Some(Replication::new(
@@ -129,8 +143,21 @@ impl World {
             machine.disk.write(record);
         }
         machine.running = None;
+        let wipes = self.faults.wipes;
+        let all_remember = self.machines.values().all(|m| !m.disk.has_forgotten);
+        let is_wiped = all_remember && self.random.chance(wipes, 1000);
+        let machine = self.machine(member);
+        if is_wiped {
+            machine.disk = Disk {
+                has_forgotten: true,
+                ..Disk::default()
+            };
+        }
         machine.promises.clear();
+        machine.reading = None;
+        machine.taking = None;
         self.deeds.crashes += 1;
+        self.deeds.wiped += usize::from(is_wiped);
     }
 
     /// One turn of a member, if it runs.
@@ -138,6 +165,18 @@ impl World {
         &mut self,
         member: NodeId,
         act: impl FnOnce(&mut Replication, Timestamp, &mut Vec<ReplicationEffect>),
+    ) {
+        self.turn_with(member, |replication, promised, out| {
+            act(replication, promised, out);
+            None
+        });
+    }
+
+    /// A turn that may log something of its own, before everything else.
+    pub(super) fn turn_with(
+        &mut self,
+        member: NodeId,
+        act: impl FnOnce(&mut Replication, Timestamp, &mut Vec<ReplicationEffect>) -> Option<Record>,
     ) {
         let now = self.now;
         let machine = self.machine(member);
@@ -147,20 +186,27 @@ impl World {
         };
         let mut out = Vec::new();
         let last_before = replication.last();
-        act(replication, promised, &mut out);
+        let record = act(replication, promised, &mut out);
         replication.flush(now, &mut out);
         replication.invariants();
         let replaced = replication.term_at(last_before.index) != Some(last_before.term);
         self.deeds.replaced += usize::from(replaced);
-        self.perform(member, out);
+        self.perform(member, record, out);
     }
 
-    pub(super) fn perform(&mut self, member: NodeId, effects: Vec<ReplicationEffect>) {
+    pub(super) fn perform(
+        &mut self,
+        member: NodeId,
+        record: Option<Record>,
+        effects: Vec<ReplicationEffect>,
+    ) {
         use ReplicationEffect as E;
-        let (mut records, mut held) = (Vec::new(), Vec::new());
+        let (mut records, mut held) = (Vec::from_iter(record), Vec::new());
         for effect in effects {
             match effect {
-                E::LogEntry(_) | E::LogHardState { .. } => records.push(effect),
+                E::LogEntry(_) | E::LogHardState { .. } | E::Promised { .. } | E::Remembered => {
+                    records.push(Record::Effect(effect));
+                }
                 E::Send {
                     to,
                     message,
@@ -173,10 +219,21 @@ impl World {
                     self.deeds.handed_over += usize::from(ended.is_ok());
                     self.deeds.given_up += usize::from(ended.is_err());
                 }
-                E::BecameFollower { .. } | E::BecameCandidate { .. } => {}
+                E::BecameFollower { .. } | E::BecameCandidate { .. } => {
+                    self.machine(member).reading = None;
+                }
+                E::ReadSnapshot { number } => self.read_snapshot(member, number),
+                E::EndSnapshot => self.machine(member).reading = None,
+                E::TakeSnapshot(chunk) => self.take_chunk(member, chunk),
+                E::DropSnapshot => self.machine(member).taking = None,
             }
         }
-        if records.is_empty() {
+        // Some messages lean on what was logged in turns before.
+        let tells = |(_, message): &(NodeId, ReplicationMessage)| {
+            matches!(message, ReplicationMessage::Memory { .. })
+        };
+        let waits = self.machine(member).installs() || held.iter().any(tells);
+        if records.is_empty() && !waits {
             for (to, message) in held {
                 self.send(member, to, Packet::Message(message));
             }
@@ -237,6 +294,12 @@ impl World {
         let now = self.now;
         match arrival {
             Arrival::Flushed { incarnation } => self.on_flushed(to, incarnation),
+            Arrival::SnapshotRead { view } => self.on_snapshot_read(to, view),
+            Arrival::ChunkWritten {
+                incarnation,
+                position,
+                chunks,
+            } => self.on_chunk_written(to, incarnation, position, chunks),
             Arrival::Packet { from, packet } => match packet {
                 Packet::Message(message) => self.turn(to, |replication, promised, out| {
                     replication.step(now, promised, from, message, out);
@@ -263,7 +326,7 @@ impl World {
         let mut position = None;
         for record in &batch.records {
             machine.disk.write(record);
-            if let ReplicationEffect::LogEntry(entry) = record {
+            if let Record::Effect(ReplicationEffect::LogEntry(entry)) = record {
                 position = Some(entry.position());
             }
         }
@@ -275,6 +338,7 @@ impl World {
                 replication.on_durable(position, out);
             });
         }
+        self.maybe_install(member);
     }
 
     pub(super) fn on_tick(&mut self) {
@@ -339,31 +403,5 @@ impl World {
     pub(super) fn running(&self, member: NodeId) -> &Replication {
         let machine = &self.machines[&member];
         machine.running.as_ref().expect("it runs")
-    }
-
-    /// Forgets what every disk holds and knows to be committed.
-    pub(super) fn discard(&mut self) {
-        let all_run = self.machines.values().all(|m| m.running.is_some());
-        if !all_run {
-            return;
-        }
-        let up_to = self
-            .machines
-            .values()
-            .filter_map(|machine| machine.running.as_ref())
-            .map(|replication| replication.commit().min(replication.durable()))
-            .min()
-            .unwrap_or_default();
-        let Some(entry) = self.committed.get((up_to.0 as usize).wrapping_sub(1)) else {
-            return;
-        };
-        let position = entry.position();
-        for machine in self.machines.values_mut() {
-            if let Some(replication) = &mut machine.running {
-                replication.discard(position);
-                machine.disk.discard(position);
-            }
-        }
-        self.deeds.discarded += 1;
     }
 }

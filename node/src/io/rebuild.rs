@@ -1,0 +1,334 @@
+//! Dropping what a stopped node holds, so that its next start has the other nodes give it again.
+//!
+//! What it is stays, if its log can be read: its identity, the founding, its ceiling. Its replicas are
+//! logged as empty and as having lost their memory, so they take part in nothing before the others have
+//! told what they may count on (`partition::replication`). If the log cannot be read, all of it goes, and
+//! the next start learns from the others who it is.
+//!
+//! A crash in between leaves the node as it was, or a directory on which the command is run again: the new
+//! log takes the old one's name before the store goes, and names incarnations that the old store has
+//! nothing of.
+
+use crate::identity::{META_FORGOTTEN, META_FOUNDER, META_INCARNATIONS};
+use crate::node::NodeError;
+use crate::node::replicas::{forgotten_record, next_incarnation};
+use partition::log::io::{LogOptions, WriteAheadLog};
+use partition::log::{LogError, LogRecord, RecoveredLog};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use wire::message::LogPosition;
+
+/// What became of a node's data.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Dropped {
+    /// How many replicas were dropped; `None`: the log could not be read, so all of it went.
+    pub replicas: Option<usize>,
+    /// Why the log could not be read, if so.
+    pub damage: Option<String>,
+}
+
+/// Why nothing was dropped.
+#[derive(Debug, thiserror::Error)]
+pub enum RebuildError {
+    /// The log cannot be used for a reason other than damage.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The log's content does not fit.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// There is no data of a node.
+    #[error("{0} holds no data of a node that belongs to a cluster: there is nothing to rebuild")]
+    Nothing(
+        /// The directory.
+        PathBuf,
+    ),
+    /// Nobody else has what this node has.
+    #[error(
+        "the node in {0} holds the only copy of its data: no other node could give it again. Restore it from a backup, or keep what is there"
+    )]
+    OnlyCopy(
+        /// The directory.
+        PathBuf,
+    ),
+    /// A file or directory.
+    #[error("cannot {what} {path}: {error}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+/// Drops the replicas of the node whose data is in a directory, and which does not run.
+pub fn drop_replicas(data: &Path) -> Result<Dropped, RebuildError> {
+    let places = Places::of(data);
+    places.finish_interrupted()?;
+    if !places.log.exists() {
+        return Err(RebuildError::Nothing(data.to_owned()));
+    }
+    match WriteAheadLog::open(&places.log, LogOptions::default()) {
+        Ok((old, recovered)) => {
+            let records = records_after(data, &recovered)?;
+            places.write_new(&records)?;
+            drop(old);
+            places.switch()?;
+            Ok(Dropped {
+                replicas: Some(recovered.replicas.len()),
+                damage: None,
+            })
+        }
+        Err(error) if is_damage(&error) => {
+            places.drop_all()?;
+            Ok(Dropped {
+                replicas: None,
+                damage: Some(error.to_string()),
+            })
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn is_damage(error: &LogError) -> bool {
+    matches!(
+        error,
+        LogError::Damaged { .. } | LogError::Contradiction(_) | LogError::UnknownFormat(_)
+    )
+}
+
+/// What the new log says.
+fn records_after(data: &Path, recovered: &RecoveredLog) -> Result<Vec<LogRecord>, RebuildError> {
+    if !recovered.metas.contains_key(&META_FOUNDER) || recovered.replicas.is_empty() {
+        return Err(RebuildError::Nothing(data.to_owned()));
+    }
+    let mut replicas = recovered.replicas.values();
+    if replicas.any(|replica| replica.descriptor.members.len() == 1) {
+        return Err(RebuildError::OnlyCopy(data.to_owned()));
+    }
+    let incarnation = next_incarnation(recovered)?;
+    let is_kept = |kind: &u8| ![META_FORGOTTEN, META_INCARNATIONS].contains(kind);
+    let kept = recovered.metas.iter().filter(|(kind, _)| is_kept(kind));
+    let mut records: Vec<LogRecord> = kept
+        .map(|(kind, body)| LogRecord::Meta {
+            kind: *kind,
+            body: body.clone(),
+        })
+        .collect();
+    records.push(LogRecord::Ceiling {
+        timestamp: recovered.ceiling,
+    });
+    records.push(LogRecord::Meta {
+        kind: META_INCARNATIONS,
+        body: (incarnation + 1).to_be_bytes().to_vec().into(),
+    });
+    let partitions = recovered.replicas.keys().copied().collect();
+    records.push(forgotten_record(&partitions));
+    for (partition, replica) in &recovered.replicas {
+        records.push(LogRecord::ReplicaInstalled {
+            partition: *partition,
+            incarnation,
+            descriptor: replica.descriptor.clone(),
+            base: LogPosition::default(),
+        });
+    }
+    Ok(records)
+}
+
+/// Where what lies.
+struct Places {
+    data: PathBuf,
+    log: PathBuf,
+    new_log: PathBuf,
+    dropped_log: PathBuf,
+    store: PathBuf,
+}
+
+impl Places {
+    fn of(data: &Path) -> Places {
+        Places {
+            data: data.to_owned(),
+            log: data.join("log"),
+            new_log: data.join("log.rebuilt"),
+            dropped_log: data.join("log.dropped"),
+            store: data.join("store"),
+        }
+    }
+
+    /// A run before this one may have been stopped between its two renames.
+    fn finish_interrupted(&self) -> Result<(), RebuildError> {
+        if !self.log.exists() && self.new_log.exists() {
+            self.rename(&self.new_log, &self.log)?;
+        }
+        self.remove(&self.new_log)?;
+        self.remove(&self.dropped_log)
+    }
+
+    fn write_new(&self, records: &[LogRecord]) -> Result<(), RebuildError> {
+        let (mut log, _) = WriteAheadLog::open(&self.new_log, LogOptions::default())?;
+        log.append(records);
+        log.flush()?;
+        Ok(())
+    }
+
+    fn switch(&self) -> Result<(), RebuildError> {
+        self.rename(&self.log, &self.dropped_log)?;
+        self.rename(&self.new_log, &self.log)?;
+        self.remove(&self.store)?;
+        self.remove(&self.dropped_log)
+    }
+
+    /// The store goes first: a log without its store is refused, a store without its log would not be.
+    fn drop_all(&self) -> Result<(), RebuildError> {
+        self.remove(&self.store)?;
+        self.rename(&self.log, &self.dropped_log)?;
+        self.remove(&self.dropped_log)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), RebuildError> {
+        fs::rename(from, to).map_err(failed("rename", from))?;
+        self.sync()
+    }
+
+    fn remove(&self, path: &Path) -> Result<(), RebuildError> {
+        match fs::remove_dir_all(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(failed("remove", path)(error))
+            }
+            _ => self.sync(),
+        }
+    }
+
+    fn sync(&self) -> Result<(), RebuildError> {
+        let directory = fs::File::open(&self.data).map_err(failed("open", &self.data))?;
+        directory.sync_all().map_err(failed("sync", &self.data))
+    }
+}
+
+fn failed<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> RebuildError + 'a {
+    move |error| RebuildError::Io {
+        what,
+        path: path.to_owned(),
+        error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::META_IDENTITY;
+    use bytes::Bytes;
+    use clock::Timestamp;
+    use std::collections::BTreeSet;
+    use wire::ids::{Generation, NodeId, PartitionId, Term};
+    use wire::keys::{Descriptor, KeyRange};
+
+    fn data(members: u32) -> tempfile::TempDir {
+        let data = tempfile::tempdir().expect("makes a directory");
+        let (mut log, _) = WriteAheadLog::open(&data.path().join("log"), SMALL).expect("opens");
+        let meta = |kind| LogRecord::Meta {
+            kind,
+            body: Bytes::from_static(b"fact"),
+        };
+        let partition = PartitionId(2);
+        log.append(&[
+            meta(META_FOUNDER),
+            meta(META_IDENTITY),
+            LogRecord::Ceiling {
+                timestamp: Timestamp::from_micros(77),
+            },
+            LogRecord::ReplicaInstalled {
+                partition,
+                incarnation: 1,
+                descriptor: Descriptor {
+                    partition,
+                    generation: Generation(1),
+                    range: KeyRange::all(),
+                    members: (1..=members).map(NodeId).collect(),
+                },
+                base: LogPosition::default(),
+            },
+            LogRecord::HardState {
+                partition,
+                term: Term(4),
+                voted_for: None,
+            },
+        ]);
+        log.flush().expect("writes");
+        fs::create_dir(data.path().join("store")).expect("makes a directory");
+        data
+    }
+
+    const SMALL: LogOptions = LogOptions {
+        segment_bytes: 1 << 20,
+    };
+
+    #[test]
+    fn identity_and_ceiling_stay_and_the_replicas_forget() {
+        let data = data(3);
+        let dropped = drop_replicas(data.path()).expect("drops");
+        assert_eq!(dropped.replicas, Some(1));
+        let names = fs::read_dir(data.path()).expect("lists");
+        let names: Vec<_> = names.map(|file| file.expect("lists").file_name()).collect();
+        assert_eq!(names, ["log"]);
+        let (_, log) = WriteAheadLog::open(&data.path().join("log"), SMALL).expect("opens");
+        assert_eq!(log.ceiling, Timestamp::from_micros(77));
+        assert!(log.metas.contains_key(&META_IDENTITY) && log.metas.contains_key(&META_FOUNDER));
+        let replica = &log.replicas[&PartitionId(2)];
+        assert_eq!((replica.incarnation, replica.term), (2, Term(0)));
+        let forgotten = crate::node::replicas::forgotten(&log).expect("reads");
+        assert_eq!(forgotten, BTreeSet::from([PartitionId(2)]));
+        assert_eq!(next_incarnation(&log).expect("reads"), 3);
+    }
+
+    #[test]
+    fn a_damaged_log_goes_as_a_whole() {
+        let data = data(3);
+        let log = data.path().join("log");
+        let format = log.join("format");
+        assert!(format.exists(), "the log names its format");
+        fs::write(&format, "nonsense").expect("writes");
+        let dropped = drop_replicas(data.path()).expect("drops");
+        assert_eq!(dropped.replicas, None);
+        let damage = dropped.damage.expect("it says what was wrong");
+        assert!(damage.contains("does not name a log format"), "{damage}");
+        assert!(!log.exists() && !data.path().join("store").exists());
+    }
+
+    #[test]
+    fn what_nobody_else_has_is_kept() {
+        let only = data(1);
+        let refused = drop_replicas(only.path()).expect_err("it is the only copy");
+        assert!(refused.to_string().contains("only copy"), "{refused}");
+        assert!(only.path().join("store").exists());
+        let empty = tempfile::tempdir().expect("makes a directory");
+        let refused = drop_replicas(empty.path()).expect_err("nothing there");
+        assert!(
+            refused.to_string().contains("nothing to rebuild"),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn a_node_that_runs_is_refused() {
+        let data = data(3);
+        let running = WriteAheadLog::open(&data.path().join("log"), SMALL).expect("opens");
+        let refused = drop_replicas(data.path()).expect_err("it runs");
+        assert!(refused.to_string().contains("in use"), "{refused}");
+        drop(running);
+        drop_replicas(data.path()).expect("drops");
+    }
+
+    #[test]
+    fn a_run_that_was_interrupted_is_finished() {
+        let data = data(3);
+        let places = Places::of(data.path());
+        fs::rename(&places.log, &places.dropped_log).expect("renames");
+        fs::create_dir(&places.new_log).expect("makes a directory");
+        places.finish_interrupted().expect("finishes");
+        assert!(places.log.exists() && !places.new_log.exists());
+        assert!(!places.dropped_log.exists());
+    }
+}
