@@ -1,7 +1,8 @@
 //! Longer swarms by hand: `cargo run -p integration --example simulate -- --seeds 0..1000 --jobs 2`.
 //!
-//! `--seconds N` for longer runs, `--mixture swarm|skewed|contention|power|clocks`, `--trace` to print the
-//! readable trace of what fails.
+//! `--seconds N` for longer runs, `--nodes N` and `--partitions N` instead of what each seed draws,
+//! `--mixture swarm|skewed|contention|power|clocks`, `--trace` to print the readable trace of what fails. The
+//! totals name the rare branches that no seed came through.
 
 use integration::io::run_many;
 use integration::simulation::{Mixture, SimulationOptions};
@@ -9,7 +10,7 @@ use std::ops::Range;
 use std::process::ExitCode;
 use std::time::Duration;
 
-const USAGE: &str = "simulate [--seeds A..B] [--jobs N] [--seconds N] [--nodes N] [--mixture swarm|skewed|contention|power|clocks] [--trace]";
+const USAGE: &str = "simulate [--seeds A..B] [--jobs N] [--seconds N] [--nodes N] [--partitions N] [--mixture swarm|skewed|contention|power|clocks] [--trace]";
 
 struct Arguments {
     seeds: Range<u64>,
@@ -26,7 +27,8 @@ fn arguments() -> Option<Arguments> {
         match word.as_str() {
             "--trace" => options.readable = true,
             "--jobs" => jobs = words.next()?.parse().ok()?,
-            "--nodes" => options.nodes = words.next()?.parse().ok()?,
+            "--nodes" => options.nodes = Some(words.next()?.parse().ok()?),
+            "--partitions" => options.partitions = Some(words.next()?.parse().ok()?),
             "--seconds" => options.duration = Duration::from_secs(words.next()?.parse().ok()?),
             "--seeds" => {
                 let range = words.next()?;
@@ -34,14 +36,9 @@ fn arguments() -> Option<Arguments> {
                 seeds = from.parse().ok()?..to.parse().ok()?;
             }
             "--mixture" => {
-                options.mixture = match words.next()?.as_str() {
-                    "swarm" => Mixture::Swarm,
-                    "skewed" => Mixture::SkewedClocks,
-                    "contention" => Mixture::Contention,
-                    "power" => Mixture::PowerCuts,
-                    "clocks" => Mixture::BrokenClocks,
-                    _ => return None,
-                }
+                let name = words.next()?;
+                let mut all = Mixture::ALL.into_iter();
+                options.mixture = all.find(|mixture| mixture.name() == name)?;
             }
             _ => return None,
         }
@@ -69,7 +66,7 @@ fn main() -> ExitCode {
         for line in &failure.details {
             println!("{line}");
         }
-        println!("{failure}");
+        println!("{failure}\nrepeat it: {}", failure.repeat(&options));
     }
     match swarm.failures.is_empty() {
         true => ExitCode::SUCCESS,

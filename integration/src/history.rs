@@ -156,6 +156,30 @@ pub struct Settled {
     pub answer: OutcomeAnswer,
 }
 
+/// What is answered to somebody who sends the same commit again, or asks for its outcome, elsewhere,
+/// while the first copy may be at work.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// It is committed.
+    Committed {
+        /// The commit timestamp.
+        at: Timestamp,
+    },
+    /// It is not, for good.
+    Aborted,
+    /// It is not, as far as one copy goes. No copy that is marked as sent before may be told so.
+    RefusedForNow,
+}
+
+/// A verdict, and when it was heard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Heard {
+    /// When.
+    pub at: Duration,
+    /// What.
+    pub verdict: Verdict,
+}
+
 /// What is known in the end about a transaction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fate {
@@ -202,6 +226,8 @@ pub struct Transaction {
     pub told: Told,
     /// What the store said later.
     pub settled: Option<Settled>,
+    /// What those heard who sent it again, or asked for its outcome, elsewhere.
+    pub heard: Vec<Heard>,
 }
 
 impl Transaction {
@@ -234,14 +260,19 @@ impl Transaction {
 
     /// When somebody first knew that it is committed, or that its reads are answered.
     pub fn acknowledged(&self) -> Option<Duration> {
-        match (&self.told, &self.settled) {
+        let told = match (&self.told, &self.settled) {
             (Told::Read | Told::Committed { .. }, _) => self.completed,
             (Told::Nothing, Some(settled)) => match settled.answer {
                 OutcomeAnswer::Committed { .. } => Some(settled.at),
                 _ => None,
             },
             _ => None,
-        }
+        };
+        let heard = self.heard.iter().filter_map(|heard| match heard.verdict {
+            Verdict::Committed { .. } => Some(heard.at),
+            Verdict::Aborted | Verdict::RefusedForNow => None,
+        });
+        heard.chain(told).min()
     }
 }
 
@@ -277,6 +308,7 @@ impl History {
             operations: Vec::new(),
             told: Told::Nothing,
             settled: None,
+            heard: Vec::new(),
         })
     }
 

@@ -45,6 +45,7 @@ mod mutant;
 pub use asker::Asker;
 pub use evaluation::OUTCOME_RETENTION;
 pub use event::{ReplicaContext, ReplicaEffect, ReplicaEvent};
+pub use meta_rows::left_over;
 #[cfg(feature = "mutants")]
 pub use mutant::Mutant;
 pub use replica::{Replica, ReplicaConfig, ReplicaTiming};

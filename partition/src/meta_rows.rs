@@ -31,6 +31,15 @@ pub(crate) enum MetaRow {
     Collected(Collected),
 }
 
+/// What a small row is, if it stands for a transaction that is not over yet: a marker or a record.
+pub fn left_over(key: &[u8]) -> Option<&'static str> {
+    match key.first() {
+        Some(&MARKER) => Some("marker"),
+        Some(&RECORD) => Some("record"),
+        _ => None,
+    }
+}
+
 pub(crate) fn marker_key(id: TransactionId) -> Bytes {
     with_id(MARKER, id)
 }

@@ -37,6 +37,34 @@ pub struct ClusterState {
 }
 
 impl ClusterState {
+    /// Who leads, who coordinates, what is locked and waits, for a message about a cluster that does not
+    /// come to rest.
+    pub fn describe(&self) -> String {
+        let node = |status: &NodeStatus| {
+            let replicas = status.replicas.iter().map(|replica| {
+                format!(
+                    "{} {:?} term {} commit {} of {}, {} locks, {} waiting",
+                    replica.descriptor.partition,
+                    replica.role,
+                    replica.term.0,
+                    replica.commit.0,
+                    replica.last.0,
+                    replica.locks,
+                    replica.waiting
+                )
+            });
+            let replicas: Vec<String> = replicas.collect();
+            format!(
+                "{} coordinates {}: {}",
+                status.node,
+                status.coordinating,
+                replicas.join(", ")
+            )
+        };
+        let nodes: Vec<String> = self.statuses.iter().map(node).collect();
+        nodes.join("; ")
+    }
+
     /// What the partitions hold together, read from the first replica of each.
     pub fn versions(&self) -> StoredVersions {
         let mut versions = StoredVersions::new();
@@ -76,7 +104,8 @@ pub fn check_cluster(state: &ClusterState) -> Result<(), Violation> {
         }
     }
     check_leaders(state)?;
-    check_equal(state)
+    check_equal(state)?;
+    check_nothing_left(state)
 }
 
 fn check_leaders(state: &ClusterState) -> Result<(), Violation> {
@@ -92,6 +121,26 @@ fn check_leaders(state: &ClusterState) -> Result<(), Violation> {
             Err(Violation::new(PROPERTY, &[], why))
         }
     }
+}
+
+/// Records and markers are kept only while something of their transaction may still come.
+fn check_nothing_left(state: &ClusterState) -> Result<(), Violation> {
+    for replica in &state.replicas {
+        let left = replica.meta.keys().find_map(|key| {
+            let what = partition::left_over(key)?;
+            Some((what, key))
+        });
+        if let Some((what, key)) = left {
+            let why = format!(
+                "{} of {} still holds a {what}: {}",
+                replica.partition,
+                replica.node,
+                key.escape_ascii()
+            );
+            return Err(Violation::new(PROPERTY, &[], why));
+        }
+    }
+    Ok(())
 }
 
 fn check_equal(state: &ClusterState) -> Result<(), Violation> {
@@ -144,6 +193,18 @@ mod tests {
             versions: StoredVersions::from([(key("a"), vec![(ts(1), Some(value.into()))])]),
             meta: BTreeMap::new(),
         }
+    }
+
+    #[test]
+    fn a_marker_or_record_that_is_left_is_found() {
+        for row in ["m1", "r1"] {
+            let mut left = replica(1, 5, "x");
+            left.meta.insert(row.into(), Bytes::new());
+            assert!(verdict(vec![left]).is_err(), "{row}");
+        }
+        let mut kept = replica(1, 5, "x");
+        kept.meta.insert("o1".into(), Bytes::new());
+        assert_eq!(verdict(vec![kept]), Ok(()));
     }
 
     fn verdict(replicas: Vec<ReplicaContents>) -> Result<(), Violation> {

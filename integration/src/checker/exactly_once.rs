@@ -2,10 +2,12 @@
 //! outcome later, and what the store holds, agree.
 //!
 //! - Told committed at `c`: the outcome is committed at `c`. Told aborted: the outcome is aborted.
+//! - Whoever sent the same commit again elsewhere, or asked for its outcome, heard the same; a copy that
+//!   is marked as sent before is refused for good or not at all.
 //! - No id committed twice: no two transactions share one.
 
 use super::{StoredVersions, VersionModel, Violation};
-use crate::history::{History, Told, TransactionIndex};
+use crate::history::{Fate, History, Told, Transaction, TransactionIndex, Verdict};
 use std::collections::BTreeMap;
 use wire::ids::TransactionId;
 use wire::message::OutcomeAnswer;
@@ -26,6 +28,7 @@ pub(super) fn check(
             let why = format!("{other:?} and {index:?} have the same id {}", name.id);
             return Err(Violation::new(PROPERTY, &[other, index], why));
         }
+        check_heard(index, transaction)?;
         let Some(settled) = &transaction.settled else {
             continue;
         };
@@ -45,6 +48,27 @@ pub(super) fn check(
         }
     }
     check_all_or_nothing(history, model, stored)
+}
+
+/// All that was heard beside what the client was told agrees with what is known in the end.
+fn check_heard(index: TransactionIndex, transaction: &Transaction) -> Result<(), Violation> {
+    let fate = transaction.fate();
+    for heard in &transaction.heard {
+        let agrees = match (heard.verdict, fate) {
+            (Verdict::Committed { at }, Fate::Committed { at: known }) => at == known,
+            (Verdict::Aborted, Fate::NoEffect) => true,
+            (Verdict::Committed { .. } | Verdict::Aborted, Fate::Unknown) => true,
+            _ => false,
+        };
+        if !agrees {
+            let why = format!(
+                "{index:?} was told {:?}, later {:?}, but who sent it again elsewhere heard {heard:?}",
+                transaction.told, transaction.settled
+            );
+            return Err(Violation::new(PROPERTY, &[index], why));
+        }
+    }
+    Ok(())
 }
 
 /// Whatever committed left a version of each of its changes, at its one timestamp.
@@ -78,7 +102,7 @@ fn check_all_or_nothing(
 mod tests {
     use super::super::fixtures::{commit, history, key, ts};
     use super::*;
-    use crate::history::{Settled, Transaction};
+    use crate::history::{Heard, Settled};
     use crate::workload::put;
     use std::time::Duration;
 
@@ -111,5 +135,21 @@ mod tests {
         assert!(verdict(committed(10), OutcomeAnswer::Aborted).is_err());
         assert!(verdict(Told::GivenUp, OutcomeAnswer::Committed { at: ts(10) }).is_err());
         assert_eq!(verdict(Told::GivenUp, OutcomeAnswer::Aborted), Ok(()));
+    }
+
+    #[test]
+    fn what_another_copy_heard_must_agree() {
+        let heard = |verdict| {
+            let at = Duration::from_secs(1);
+            let one = Transaction {
+                heard: vec![Heard { at, verdict }],
+                ..commit(10, vec![put(&key("a"), "1")])
+            };
+            check_heard(TransactionIndex(0), &one)
+        };
+        assert_eq!(heard(Verdict::Committed { at: ts(10) }), Ok(()));
+        assert!(heard(Verdict::Committed { at: ts(11) }).is_err());
+        assert!(heard(Verdict::Aborted).is_err());
+        assert!(heard(Verdict::RefusedForNow).is_err());
     }
 }

@@ -40,6 +40,7 @@ fn transaction() -> Transaction {
         operations: Vec::new(),
         told: Told::Nothing,
         settled: None,
+        heard: Vec::new(),
     }
 }
 

@@ -14,6 +14,7 @@ mod counter;
 mod cycles;
 mod durability;
 mod exactly_once;
+mod hot;
 mod linearizability;
 mod list_append;
 mod model;
@@ -93,6 +94,7 @@ pub fn check_history(
     write_skew::check(history)?;
     list_append::check(history, stored)?;
     counter::check(history, stored)?;
+    hot::check(history, stored)?;
     cycles::check(history, stored, in_real_time)?;
     if in_real_time {
         linearizability::check(history, stored)?;

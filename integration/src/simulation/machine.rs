@@ -34,6 +34,10 @@ pub struct Machine {
     pub(super) clock: NodeClock,
     pub(super) disk: Disk,
     pub(super) flush: DelayModel,
+    /// The next flush fails: the node stops, saying why, and what was being written is torn.
+    pub(super) disk_fails: bool,
+    /// The log ended in the middle of a write when the node started last.
+    pub(super) had_torn_tail: bool,
     pub(super) store: MemoryStore,
     /// The store thread does one thing after another.
     pub(super) store_free_at: Duration,
@@ -56,6 +60,8 @@ impl Machine {
             clock: NodeClock::new(options.clock_bound, motion, random.next_u64()),
             disk: Disk::new(options.segment_bytes),
             flush: options.flush,
+            disk_fails: false,
+            had_torn_tail: false,
             store: MemoryStore::new(),
             store_free_at: Duration::ZERO,
             inbox: Vec::new(),
@@ -74,6 +80,7 @@ impl Machine {
         seed: u64,
     ) -> Result<(), String> {
         let log = self.disk.recover().map_err(|error| error.to_string())?;
+        self.had_torn_tail = log.torn_tail.is_some();
         self.boot += 1;
         self.clock.start(now);
         let join = (0..options.nodes).map(address).collect();

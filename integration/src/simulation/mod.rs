@@ -10,6 +10,7 @@ pub mod clocks;
 pub mod disk;
 pub mod heap;
 pub mod machine;
+pub mod marks;
 pub mod nemesis;
 pub mod network;
 pub mod options;

@@ -33,6 +33,8 @@ pub enum FaultKind {
     Clock,
     /// A disk takes much longer.
     SlowDisk,
+    /// A flush fails: the node stops, and is started later with its disk as it was.
+    DiskError,
     /// A node stands still, longer than its promise perhaps, and goes on.
     Pause,
     /// A client's connection breaks.
@@ -48,7 +50,7 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// Every kind after which everything that is promised must hold.
-    pub const ALL: [FaultKind; 16] = [
+    pub const ALL: [FaultKind; 17] = [
         FaultKind::CrashOne,
         FaultKind::Away,
         FaultKind::Wipe,
@@ -61,6 +63,7 @@ impl FaultKind {
         FaultKind::Wild,
         FaultKind::Clock,
         FaultKind::SlowDisk,
+        FaultKind::DiskError,
         FaultKind::Pause,
         FaultKind::CutClient,
         FaultKind::Transfer,
@@ -82,6 +85,7 @@ impl FaultKind {
             FaultKind::Wild => "doubling and reordering",
             FaultKind::Clock => "clock moved",
             FaultKind::SlowDisk => "slow disk",
+            FaultKind::DiskError => "disk error",
             FaultKind::Pause => "pause",
             FaultKind::CutClient => "client cut off",
             FaultKind::BreakClock => "clock out of bound",

@@ -5,7 +5,7 @@ use super::client::ClientTiming;
 use super::clocks::{ClockMotion, draw_motion};
 use super::nemesis::FaultKind;
 use super::network::{DelayModel, NetworkMode};
-use crate::workload::{Bank, Counter, Letters, ListAppend, Register, Workload, WriteSkew};
+use crate::workload::{Bank, Counter, Hot, Letters, ListAppend, Register, Workload, WriteSkew};
 use node::{QuarantineTiming, Timing};
 use std::time::Duration;
 use wire::SplitMix64;
@@ -35,13 +35,35 @@ pub enum Mixture {
     BrokenClocks,
 }
 
+impl Mixture {
+    /// Every mixture.
+    pub const ALL: [Mixture; 5] = [
+        Mixture::Swarm,
+        Mixture::SkewedClocks,
+        Mixture::Contention,
+        Mixture::PowerCuts,
+        Mixture::BrokenClocks,
+    ];
+
+    /// As it is called on a command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mixture::Swarm => "swarm",
+            Mixture::SkewedClocks => "skewed",
+            Mixture::Contention => "contention",
+            Mixture::PowerCuts => "power",
+            Mixture::BrokenClocks => "clocks",
+        }
+    }
+}
+
 /// What a run is like, as the caller wants it.
 #[derive(Clone, Debug)]
 pub struct SimulationOptions {
-    /// How many nodes.
-    pub nodes: usize,
-    /// How many partitions, the system's own among them; 2 at least.
-    pub partitions: u8,
+    /// How many nodes; `None`: three, in a swarm now and then five.
+    pub nodes: Option<usize>,
+    /// How many partitions, the system's own among them, 2 at least; `None`: four, in a swarm two to five.
+    pub partitions: Option<u8>,
     /// How long clients begin transactions, virtual time.
     pub duration: Duration,
     /// What the seeds are drawn around.
@@ -62,8 +84,8 @@ pub struct SimulationOptions {
 impl Default for SimulationOptions {
     fn default() -> SimulationOptions {
         SimulationOptions {
-            nodes: 3,
-            partitions: 4,
+            nodes: None,
+            partitions: None,
             duration: Duration::from_secs(30),
             mixture: Mixture::Swarm,
             faults: true,
@@ -154,7 +176,8 @@ impl WorldOptions {
         let random = &mut random;
         let skewed = wanted.mixture == Mixture::SkewedClocks;
         let slow_disk = wanted.mixture == Mixture::PowerCuts;
-        let mut options = WorldOptions::calm(seed, wanted.nodes, wanted.partitions, ms(1));
+        let (nodes, partitions) = draw_size(seed, wanted);
+        let mut options = WorldOptions::calm(seed, nodes, partitions, ms(1));
         options.node_delay = match random.below(4) {
             _ if skewed => delay(us(100), us(300)),
             0 => delay(us(100), us(400)),
@@ -193,11 +216,14 @@ impl WorldOptions {
             3 => ms(5),
             _ => ms(20),
         };
-        options.clocks = (0..wanted.nodes)
+        options.clocks = (0..nodes)
             .map(|seat| draw_clock(random, seat, skewed))
             .collect();
         options.timing = draw_timing(random);
         draw_spread(seed, &mut options.timing);
+        if wanted.mixture == Mixture::Swarm && random.chance(1, 5) {
+            hurry(random, &mut options);
+        }
         options.reconnect = ms(20 + random.below(300));
         options.readable = wanted.readable;
         #[cfg(feature = "mutants")]
@@ -227,6 +253,38 @@ fn draw_clock(random: &mut SplitMix64, seat: usize, skewed: bool) -> ClockMotion
         true => ClockMotion::Constant(-1000),
         false => draw_motion(random),
     }
+}
+
+/// Nodes and partitions.
+fn draw_size(seed: u64, wanted: &SimulationOptions) -> (usize, u8) {
+    let mut random = SplitMix64::new(seed ^ 0x0073_697a_6500);
+    let swarm = wanted.mixture == Mixture::Swarm;
+    let nodes = match random.below(8) {
+        0 if swarm => 5,
+        _ => 3,
+    };
+    let partitions = match random.below(6) {
+        _ if !swarm => 4,
+        0 => 2,
+        1 | 2 => 3,
+        3 | 4 => 4,
+        _ => 5,
+    };
+    (
+        wanted.nodes.unwrap_or(nodes),
+        wanted.partitions.unwrap_or(partitions),
+    )
+}
+
+/// Promises and elections of a few message delays: leaders change every few transactions.
+fn hurry(random: &mut SplitMix64, options: &mut WorldOptions) {
+    let delays = 3 + random.below(6) as u32;
+    let one_way = options.node_delay.least + options.node_delay.spread;
+    let flush = options.flush.least + options.flush.spread;
+    let promise = (delays * (one_way + flush)).max(ms(25));
+    options.timing.heartbeat = promise / 4;
+    options.timing.promise = promise;
+    options.timing.election_timeout = promise + promise.mul_f64(random.below(100) as f64 / 100.0);
 }
 
 fn draw_timing(random: &mut SplitMix64) -> Timing {
@@ -283,10 +341,14 @@ impl Cast {
                 sends_max: 1 + random.below(3) as u32,
                 reruns_max: 3,
                 expires: ms(2000 + random.below(4000)),
+                asides_one_in: *pick(random, &[0, 3, 8, 20]),
             },
             workloads: draw_workloads(random, wanted.mixture, letters),
             faults: draw_faults(random, wanted.mixture),
-            fault_every: ms(1800 + random.below(1700)),
+            fault_every: match random.below(5) {
+                0 if wanted.mixture == Mixture::Swarm => ms(600 + random.below(800)),
+                _ => ms(1800 + random.below(1700)),
+            },
         }
     }
 }
@@ -296,7 +358,8 @@ fn draw_workloads(
     mixture: Mixture,
     letters: Letters,
 ) -> Vec<Box<dyn Workload>> {
-    let few = mixture == Mixture::Contention || random.chance(1, 8);
+    let swarm = mixture == Mixture::Swarm;
+    let few = mixture == Mixture::Contention || random.chance(1, if swarm { 5 } else { 8 });
     let keys = |random: &mut SplitMix64, most: u64| match few {
         true => 3 + random.below(3),
         false => 6 + random.below(2 * most),
@@ -317,6 +380,9 @@ fn draw_workloads(
     };
     for _ in 0..leave_out {
         all.remove(random.below(all.len() as u64) as usize);
+    }
+    if swarm && random.chance(1, 3) {
+        all.push(Box::new(Hot::new(letters, 2 + random.below(3))));
     }
     all.push(registers);
     all
@@ -342,7 +408,11 @@ fn draw_faults(random: &mut SplitMix64, mixture: Mixture) -> Vec<FaultKind> {
         return [often, others].concat();
     }
     let mut kinds = FaultKind::ALL.to_vec();
-    let leave_out = random.below(7);
+    // Now and then nothing fails but a few kinds: what they do is not drowned by the rest.
+    let leave_out = match random.below(4) {
+        0 => kinds.len() as u64 - 2 - random.below(3),
+        _ => random.below(8),
+    };
     for _ in 0..leave_out {
         kinds.remove(random.below(kinds.len() as u64) as usize);
     }

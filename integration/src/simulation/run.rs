@@ -17,10 +17,12 @@ const EXTENDED_TO: u32 = 4;
 const SECOND: Duration = Duration::from_secs(1);
 /// From the first power-on until the cluster is founded and what must be there is committed.
 const SET_UP_WITHIN: Duration = Duration::from_secs(30);
-/// From healing until every client has finished: longer than a commit lives, with room for elections.
-const FINISHED_WITHIN: Duration = Duration::from_secs(40);
-/// From the last client's end until nothing is left over.
-const QUIET_WITHIN: Duration = Duration::from_secs(30);
+/// From healing until every client has finished and every copy of a commit is answered: longer than a
+/// commit lives, with room for elections.
+const FINISHED_WITHIN: Duration = Duration::from_secs(30);
+/// From the last client's end until nothing is left over. Markers and records of dead attempts go once
+/// `closed` has passed `expires`, about 20 s later.
+const QUIET_WITHIN: Duration = Duration::from_secs(40);
 
 /// A seed that found something.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -32,6 +34,26 @@ pub struct Failure {
     pub violation: Violation,
     /// The transactions concerned, one a line, and the readable trace if one was kept.
     pub details: Vec<String>,
+}
+
+impl Failure {
+    /// The command that shows it again, with its trace.
+    pub fn repeat(&self, options: &SimulationOptions) -> String {
+        let mut command = format!(
+            "cargo run --release -p integration --example simulate -- --seeds {}..{} --mixture {} --seconds {} --trace",
+            self.seed,
+            self.seed + 1,
+            options.mixture.name(),
+            options.duration.as_secs()
+        );
+        if let Some(nodes) = options.nodes {
+            command.push_str(&format!(" --nodes {nodes}"));
+        }
+        if let Some(partitions) = options.partitions {
+            command.push_str(&format!(" --partitions {partitions}"));
+        }
+        command
+    }
 }
 
 /// Runs one seed.
@@ -115,6 +137,7 @@ fn run_world(
     let mut summary = Summary::of(seed, world.history());
     summary.virtual_time = world.now();
     summary.faults.clone_from(world.faults());
+    summary.marks.clone_from(world.marks());
     summary.hash = world.trace().hash();
     summary.events = world.trace().events();
     check_worth(&summary, options)?;
@@ -125,8 +148,14 @@ fn acknowledged(seed: u64, world: &World) -> usize {
     Summary::of(seed, world.history()).acknowledged
 }
 
-fn no_progress(world: &World, what: &str, within: Duration) -> Violation {
-    let why = format!("{what} within {within:?}; {}", world.describe_clients());
+/// Who waits for what.
+fn no_progress(world: &mut World, what: &str, within: Duration) -> Violation {
+    let clients = world.describe_clients();
+    let nodes = match world.state() {
+        Ok(state) => state.describe(),
+        Err(why) => why,
+    };
+    let why = format!("{what} within {within:?}; {clients}; {nodes}");
     Violation::new("progress", &[], why)
 }
 
@@ -168,6 +197,7 @@ fn read_everything(world: &mut World) -> Result<(), Violation> {
             operations: Vec::new(),
             told: Told::Read,
             settled: None,
+            heard: Vec::new(),
         };
         world.record(transaction);
         return Ok(());
@@ -194,7 +224,10 @@ fn wait_until_quiet(world: &mut World) -> Result<StoredVersions, Violation> {
                 stored.retain(|key, _| key.keyspace() == Some(DEFAULT_KEYSPACE));
                 return Ok(stored);
             }
-            Err(violation) if world.now() >= limit => return Err(violation),
+            Err(mut violation) if world.now() >= limit => {
+                violation.why = format!("{}; {}", violation.why, state.describe());
+                return Err(violation);
+            }
             Err(_) => {}
         }
     }

@@ -1,5 +1,6 @@
 //! What a run, or many, amounted to.
 
+use super::marks::{Mark, Marks};
 use super::nemesis::FaultKind;
 use crate::history::{Fate, History, Told};
 use std::collections::BTreeMap;
@@ -25,6 +26,8 @@ pub struct Summary {
     pub asked_for: usize,
     /// How often each kind of fault struck.
     pub faults: BTreeMap<FaultKind, u64>,
+    /// The rare branches that were seen.
+    pub marks: Marks,
     /// The hash of everything that happened.
     pub hash: u64,
     /// How many events that was.
@@ -43,6 +46,7 @@ impl Summary {
             without_effect: 0,
             asked_for: 0,
             faults: BTreeMap::new(),
+            marks: Marks::default(),
             hash: 0,
             events: 0,
         };
@@ -79,6 +83,8 @@ pub struct Totals {
     /// As in [`Summary`].
     pub faults: BTreeMap<FaultKind, u64>,
     /// As in [`Summary`].
+    pub marks: Marks,
+    /// As in [`Summary`].
     pub events: u64,
 }
 
@@ -93,6 +99,7 @@ impl Totals {
         self.without_effect += summary.without_effect;
         self.asked_for += summary.asked_for;
         self.events += summary.events;
+        self.marks.add(&summary.marks);
         for (kind, count) in &summary.faults {
             *self.faults.entry(*kind).or_default() += count;
         }
@@ -117,6 +124,14 @@ impl fmt::Display for Totals {
         write!(f, "{faults} faults:")?;
         for (kind, count) in &self.faults {
             write!(f, " {} {count},", kind.name())?;
+        }
+        write!(f, "\nmarks:")?;
+        for mark in Mark::ALL {
+            write!(f, " {} {},", mark.name(), self.marks.count(*mark))?;
+        }
+        let missing: Vec<&str> = self.marks.missing().iter().map(|m| m.name()).collect();
+        if !missing.is_empty() {
+            write!(f, "\nnever seen: {}", missing.join(", "))?;
         }
         writeln!(f)
     }

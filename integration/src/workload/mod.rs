@@ -8,12 +8,14 @@
 
 mod bank;
 mod counter;
+mod hot;
 mod list_append;
 mod register;
 mod write_skew;
 
 pub use bank::Bank;
 pub use counter::Counter;
+pub use hot::Hot;
 pub use list_append::ListAppend;
 pub use register::Register;
 pub use write_skew::WriteSkew;

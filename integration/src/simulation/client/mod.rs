@@ -45,6 +45,9 @@ pub struct ClientTiming {
     pub reruns_max: u32,
     /// How long after its first sending a commit expires.
     pub expires: Duration,
+    /// One commit in so many is sent through other gateways as well, or asked about there, while the
+    /// first copy may be at work; 0: none.
+    pub asides_one_in: u64,
 }
 
 /// Something that happens to a client.
@@ -73,6 +76,17 @@ pub enum ClientEffect {
         /// Its number.
         number: u64,
         /// What is asked.
+        request: ClientRequest,
+    },
+    /// Sends a copy of a commit, or a question for its outcome, over a connection of its own.
+    Aside {
+        /// In this time.
+        after: Duration,
+        /// To this node.
+        gateway: Seat,
+        /// Of which transaction.
+        index: TransactionIndex,
+        /// What.
         request: ClientRequest,
     },
     /// Rings after this time; an earlier timer no longer counts.
@@ -359,6 +373,49 @@ impl Client {
         transaction.name = Some(commit.name.clone());
         run.commit = Some(commit);
         self.ask(cx, Want::Commit, out);
+        if self.timing.asides_one_in > 0 && self.random.chance(1, self.timing.asides_one_in) {
+            self.send_beside(out);
+        }
+    }
+
+    /// The same commit goes to other gateways too, at once or a little later: it counts as sent several
+    /// times from now on, so refusals that are not durable are believed no more. Somebody may ask for the
+    /// outcome instead, which ends the transaction unless it is committed.
+    fn send_beside(&mut self, out: &mut Vec<ClientEffect>) {
+        let others = self.gateways as u64;
+        let run = self
+            .run
+            .as_mut()
+            .expect("only a running plan is sent beside");
+        let commit = run.commit.as_ref().expect("a commit was made");
+        let copy = ClientRequest::Commit(Commit {
+            resent: true,
+            ..commit.clone()
+        });
+        let name = commit.name.clone();
+        let question = ClientRequest::Outcome { name };
+        let requests = match self.random.below(6) {
+            0 => vec![question],
+            1 => vec![copy, question],
+            2 => vec![copy.clone(), copy],
+            _ => vec![copy],
+        };
+        for request in requests {
+            let most = match self.random.below(3) {
+                0 => Duration::from_millis(2),
+                1 => Duration::from_millis(40),
+                _ => 2 * self.timing.timeout,
+            };
+            if matches!(request, ClientRequest::Commit(_)) {
+                run.sends += 1;
+            }
+            out.push(ClientEffect::Aside {
+                after: Duration::from_nanos(self.random.below(most.as_nanos() as u64 + 1)),
+                gateway: self.random.below(others) as usize,
+                index: run.index,
+                request,
+            });
+        }
     }
 
     /// The transaction is over, and something definite is known.

@@ -27,6 +27,7 @@ impl Script {
             sends_max,
             reruns_max: 0,
             expires: 1000 * MS,
+            asides_one_in: 0,
         };
         let key = Key::new(DEFAULT_KEYSPACE, b"a");
         let plan = Plan::one_shot("test", vec![], vec![put(&key, "1")]);
@@ -50,7 +51,7 @@ impl Script {
             match effect {
                 ClientEffect::Timer { ticket, .. } => self.last_ticket = *ticket,
                 ClientEffect::Send { number, .. } => self.last_number = *number,
-                ClientEffect::Connect(_) => {}
+                ClientEffect::Connect(_) | ClientEffect::Aside { .. } => {}
             }
         }
     }

@@ -90,6 +90,12 @@ impl World {
                 ClientEffect::Send { number, request } => {
                     self.request_leaves(session, number, request);
                 }
+                ClientEffect::Aside {
+                    after,
+                    gateway,
+                    index,
+                    request,
+                } => self.aside_leaves(after, gateway, index, request),
                 ClientEffect::Timer { after, ticket } => {
                     let event = ClientEvent::Timer(ticket);
                     self.heap.after(
@@ -204,6 +210,9 @@ impl World {
             .record(now, "reply", &[connection, number], &bytes);
         self.trace
             .line(now, || format!("to connection {connection}: {reply:?}"));
+        if self.aside_answer(connection, &reply) {
+            return;
+        }
         let Some(session) = self.connections.get(&connection).copied() else {
             return;
         };

@@ -101,6 +101,7 @@ impl World {
                     spread: Duration::from_millis(20 + random.below(200)),
                 };
             }
+            FaultKind::DiskError => self.machines[seat].disk_fails = true,
             FaultKind::Pause => self.pause(seat, fault.lasts),
             FaultKind::Transfer => self.begin_transfers(random),
             FaultKind::StallDisk => self.stall_disk(seat, fault.lasts),
@@ -143,6 +144,10 @@ impl World {
             FaultKind::BreakClock => self.mend_clock(seat),
             FaultKind::SlowDisk | FaultKind::StallDisk => self.mend_disk(seat),
             FaultKind::Transfer => self.begin_transfers(&mut SplitMix64::new(!fault.seed)),
+            FaultKind::DiskError => {
+                self.machines[seat].disk_fails = false;
+                self.start(seat);
+            }
             FaultKind::Clock | FaultKind::Pause | FaultKind::CutClient => {}
         }
     }
@@ -223,6 +228,7 @@ impl World {
         for seat in 0..self.options.nodes {
             self.machines[seat].flush = self.options.flush;
             self.mend_clock(seat);
+            self.machines[seat].disk_fails = false;
             let now = self.now();
             let turn = self.options.turn.least + self.options.turn.spread;
             let machine = &mut self.machines[seat];

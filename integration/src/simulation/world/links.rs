@@ -55,6 +55,12 @@ impl World {
         let Some(connection) = self.network.connection(from, to) else {
             return;
         };
+        let me = self.machines[from].identity;
+        if let Some(me) = me {
+            for message in &frame.messages {
+                self.marks.see(me, message);
+            }
+        }
         let bytes = postcard::to_stdvec(frame).expect("every message can be encoded");
         self.trace
             .record(now, "send", &[from as u64, to as u64], &bytes);

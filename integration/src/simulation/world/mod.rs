@@ -12,6 +12,7 @@
 //! - A node hears of nothing that was meant for an earlier life of it.
 //! - Frames between nodes are bytes, so what is simulated also crosses the wire's encoding.
 
+mod asides;
 mod clients;
 mod control;
 mod faults;
@@ -23,12 +24,14 @@ pub use control::ControlReply;
 use super::client::ClientEvent;
 use super::heap::EventHeap;
 use super::machine::{Machine, address};
+use super::marks::Marks;
 use super::nemesis::{Fault, FaultKind, Nemesis};
 use super::network::{Network, Seat};
 use super::options::{Cast, WorldOptions};
 use super::trace::Trace;
-use crate::history::{History, Transaction};
+use crate::history::{History, Transaction, TransactionIndex, Verdict};
 use crate::workload::{Plan, Workload};
+use asides::Aside;
 use clients::Session;
 use node::{Effect, Event};
 use std::collections::{BTreeMap, VecDeque};
@@ -94,6 +97,18 @@ enum Happening {
         seat: Seat,
         boot: u32,
     },
+    /// A copy of a commit, or a question for its outcome, arrives at another gateway.
+    Aside {
+        connection: u64,
+        seat: Seat,
+        index: TransactionIndex,
+        request: ClientRequest,
+    },
+    /// What was answered to it is heard.
+    Heard {
+        index: TransactionIndex,
+        verdict: Verdict,
+    },
     /// Something reaches a client.
     Client {
         session: usize,
@@ -127,6 +142,8 @@ pub struct World {
     network: Network,
     machines: Vec<Machine>,
     sessions: Vec<Session>,
+    /// Copies and questions that are at gateways, by connection.
+    asides: BTreeMap<u64, Aside>,
     /// Sessions by connection.
     connections: BTreeMap<u64, usize>,
     next_connection: u64,
@@ -136,6 +153,7 @@ pub struct World {
     processes: u32,
     nemesis: Option<Nemesis>,
     faults: BTreeMap<FaultKind, u64>,
+    marks: Marks,
     wild_bursts: u32,
     control_replies: BTreeMap<u64, (Duration, ClientReply)>,
     control_requests: u64,
@@ -166,6 +184,7 @@ impl World {
             network,
             machines,
             sessions: Vec::new(),
+            asides: BTreeMap::new(),
             connections: BTreeMap::new(),
             next_connection: control::CONTROL_CONNECTION + 1,
             history: History::new(),
@@ -174,6 +193,7 @@ impl World {
             processes: 0,
             nemesis: None,
             faults: BTreeMap::new(),
+            marks: Marks::default(),
             wild_bursts: 0,
             control_replies: BTreeMap::new(),
             control_requests: 0,
@@ -222,6 +242,11 @@ impl World {
         &self.faults
     }
 
+    /// The rare branches that were seen.
+    pub fn marks(&self) -> &Marks {
+        &self.marks
+    }
+
     /// What must be there before the clients begin: the first client commits it.
     pub fn set_up(&mut self, cast: Cast) {
         let plans = cast.workloads.into_iter().map(|mut workload| {
@@ -263,11 +288,13 @@ impl World {
         self.heal();
     }
 
-    /// Whether every client has finished what it had begun.
+    /// Whether every client has finished what it had begun, and every copy of a commit is answered.
     pub fn clients_finished(&self) -> bool {
-        self.sessions
-            .iter()
-            .all(|session| session.client.is_finished())
+        self.asides.is_empty()
+            && self
+                .sessions
+                .iter()
+                .all(|session| session.client.is_finished())
     }
 
     /// Whether the first client has committed what must be there first.
@@ -281,6 +308,7 @@ impl World {
         let unfinished = self.sessions.iter().filter(|s| !s.client.is_finished());
         let lines: Vec<String> = unfinished
             .map(|session| format!("client {}: {}", session.number, session.client.describe()))
+            .chain([self.describe_asides()])
             .collect();
         lines.join("; ")
     }
@@ -388,6 +416,13 @@ impl World {
             } => {
                 self.client_event(session, connection, event);
             }
+            Happening::Aside {
+                connection,
+                seat,
+                index,
+                request,
+            } => self.aside_arrives(connection, seat, index, request),
+            Happening::Heard { index, verdict } => self.aside_heard(index, verdict),
             Happening::Start { seat } => self.start(seat),
             Happening::Strike => self.strike(),
             Happening::FaultEnds(fault) => self.end_fault(&fault),

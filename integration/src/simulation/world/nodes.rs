@@ -1,6 +1,7 @@
 //! Turns of nodes and what they want done: log, store, network, answers.
 
 use super::{Happening, World};
+use crate::simulation::marks::Mark;
 use crate::simulation::network::Seat;
 use node::{Effect, Event};
 use partition::versions::StoreTask;
@@ -21,6 +22,9 @@ impl World {
         let seed = self.random.next_u64();
         if let Err(why) = self.machines[seat].start(&self.options, now, seed) {
             return self.fail(format!("node {seat} does not start: {why}"));
+        }
+        if self.machines[seat].had_torn_tail {
+            self.marks.hit(Mark::TornTail);
         }
         let boot = self.machines[seat].boot;
         self.trace
@@ -43,6 +47,7 @@ impl World {
         self.machines[seat].crash(&mut self.random);
         self.break_links_of(seat);
         self.break_sessions_of(seat, boot);
+        self.break_asides_of(seat, boot);
     }
 
     /// Puts an event into a node's inbox; it takes a turn as soon as it can.
@@ -169,6 +174,10 @@ impl World {
     pub(super) fn flushed(&mut self, seat: Seat, boot: u32) {
         if !self.lives(seat, boot) {
             return;
+        }
+        if self.machines[seat].disk_fails {
+            self.marks.hit(Mark::DiskFailed);
+            return self.crash(seat);
         }
         let now = self.now();
         let sequence = self.machines[seat].disk.end_flush();
