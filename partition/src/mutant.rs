@@ -18,4 +18,14 @@ pub enum Mutant {
     NoEndedMarker,
     /// What a planned transfer handed over is used in a later term, too (R9).
     HandoverInLaterTerm,
+    /// A commit in one partition that is sent again is evaluated anew (R10).
+    ResentEvaluatedAnew,
+    /// A refusal of what was sent before is told as durable, but is in no log (R10).
+    ResentRefusedWithoutClosing,
+    /// One attempt's prepare is accepted from two gateways (R5, R10).
+    AttemptOfTwoGateways,
+    /// Recovery finds a share not prepared and leaves no *refused* marker (R8).
+    NoRefusalMarker,
+    /// A record is changed whatever its limit is (R5).
+    LimitNotCompared,
 }

@@ -85,8 +85,6 @@ marks! {
     AppendRefused => "append refused",
     /// A heartbeat met a later term.
     LaterTerm => "later term",
-    /// A promise was not acknowledged.
-    PromiseRefused => "promise refused",
     /// A log ended in the middle of a write.
     TornTail => "torn tail",
     /// A node stopped because its disk failed.
@@ -210,9 +208,6 @@ impl Marks {
     fn see_heartbeat_reply(&mut self, reply: &HeartbeatReply) {
         if !reply.later.is_empty() {
             self.hit(Mark::LaterTerm);
-        }
-        if reply.acknowledged == clock::Timestamp::ZERO {
-            self.hit(Mark::PromiseRefused);
         }
     }
 

@@ -38,6 +38,10 @@ impl Evaluator<'_> {
             // Closed in the log: nothing of it can be prepared any more, and a marker would stay.
             return Verdict::Reply(reply);
         }
+        #[cfg(feature = "mutants")]
+        if self.is(crate::Mutant::NoRefusalMarker) {
+            return Verdict::Reply(reply);
+        }
         Verdict::Propose {
             effect: Effect::Refuse {
                 name: check.name.clone(),

@@ -44,6 +44,10 @@ impl Evaluator<'_> {
 
     /// Answers from what is known of the id, if anything is.
     fn check_unknown(&mut self, commit: &CommitOne) -> Evaluated<()> {
+        #[cfg(feature = "mutants")]
+        if self.is(crate::Mutant::ResentEvaluatedAnew) {
+            return Ok(());
+        }
         let attempt = commit.attempt;
         let stale = || refusal(Refusal::StaleAttempt, false, Timestamp::ZERO);
         let known = self.known(&commit.name)?;
@@ -93,6 +97,10 @@ impl Evaluator<'_> {
     ) -> Verdict {
         let reply = refusal(why, commit.resent, depends_on);
         if !commit.resent {
+            return Verdict::Reply(reply);
+        }
+        #[cfg(feature = "mutants")]
+        if self.is(crate::Mutant::ResentRefusedWithoutClosing) {
             return Verdict::Reply(reply);
         }
         let name = commit.name.clone();

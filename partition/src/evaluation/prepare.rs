@@ -75,6 +75,13 @@ impl Evaluator<'_> {
             check_identity(&record.name, &prepare.name)?;
         }
         let state = record.map(|record| record.state);
+        #[cfg(feature = "mutants")]
+        if let (true, Some(RecordState::Staging { attempt, .. })) =
+            (self.is(crate::Mutant::AttemptOfTwoGateways), state)
+            && attempt.number == prepare.attempt.number
+        {
+            return Ok(());
+        }
         let why = match state.or_else(|| outcome.map(|outcome| outcome.state())) {
             Some(RecordState::Closed) => Refusal::Closed,
             Some(RecordState::Committed { .. }) => Refusal::StaleAttempt,
@@ -105,6 +112,15 @@ impl Evaluator<'_> {
             MarkerState::Prepared(share) if share.attempt == prepare.attempt => {
                 let limit = self.limit_of(prepare);
                 Err(PartitionReply::Prepared(prepared(share, limit)).into())
+            }
+            #[cfg(feature = "mutants")]
+            MarkerState::Prepared(share)
+                if known.number == prepare.attempt.number
+                    && self.is(crate::Mutant::AttemptOfTwoGateways) =>
+            {
+                let mut taken = prepared(share, prepare.staging.as_ref().map(|(limit, _)| *limit));
+                taken.attempt = prepare.attempt;
+                Err(PartitionReply::Prepared(taken).into())
             }
             MarkerState::Prepared(_) if known.number == prepare.attempt.number => {
                 Err(PartitionReply::OtherCoordinator { attempt: known }.into())

@@ -8,7 +8,9 @@ use crate::Mutant;
 use crate::fixtures::attempt;
 use clock::Timestamp;
 use wire::ids::NodeId;
-use wire::message::{Decision, PartitionReply, PartitionRequest};
+use wire::message::{
+    Checked, Decision, PartitionReply, PartitionRequest, RecordAnswer, RecordChange, RecordState,
+};
 
 #[test]
 fn random_histories_notice_mutants() {
@@ -55,4 +57,46 @@ fn what_was_handed_over_and_used_in_a_later_term_lets_a_write_below_what_was_rea
     )));
     // Node 3 led in between and may have answered up to its promise.
     assert!(committed_at(&mut world) <= at(1_200));
+}
+
+#[test]
+fn without_a_refusal_marker_a_late_prepare_completes_what_was_recovered_as_aborted() {
+    let mut world = World::without(Mutant::NoRefusalMarker);
+    let refused = PartitionReply::Checked(Checked::Refused);
+    assert_eq!(world.answer(check(1, attempt(1), &["b"])), refused);
+    let late = PartitionRequest::Prepare(prepare(1, at(2), vec![put("b", "x")]));
+    assert_eq!(world.answer(late), prepared(at(2), attempt(1)));
+}
+
+#[test]
+fn without_comparing_the_limit_recovery_aborts_what_was_acknowledged() {
+    let mut world = World::without(Mutant::LimitNotCompared);
+    let mut share = prepare(1, at(2), vec![put("b", "x")]);
+    share.staging = Some((at(2), keys(&["b"])));
+    world.answer(PartitionRequest::Prepare(share));
+    let staging = |limit| RecordState::Staging {
+        attempt: attempt(1),
+        limit,
+    };
+    let raise = RecordChange::RaiseLimit { to: at(9) };
+    let raised = world.answer(change(1, staging(at(2)), raise));
+    assert!(
+        matches!(
+            raised,
+            PartitionReply::Record(RecordAnswer { changed: true, .. })
+        ),
+        "{raised:?}"
+    );
+    // The coordinator acts on that. Recovery had read the record before.
+    let abort = RecordChange::Abort {
+        attempt: attempt(1),
+    };
+    let aborted = world.answer(change(1, staging(at(2)), abort));
+    assert!(
+        matches!(
+            aborted,
+            PartitionReply::Record(RecordAnswer { changed: true, .. })
+        ),
+        "{aborted:?}"
+    );
 }
