@@ -85,6 +85,10 @@ marks! {
     AppendRefused => "append refused",
     /// A heartbeat met a later term.
     LaterTerm => "later term",
+    /// A promise was not acknowledged.
+    PromiseRefused => "promise refused",
+    /// A node did not serve because of its clock.
+    Quarantine => "quarantine",
     /// A log ended in the middle of a write.
     TornTail => "torn tail",
     /// A node stopped because its disk failed.
@@ -206,6 +210,9 @@ impl Marks {
     }
 
     fn see_heartbeat_reply(&mut self, reply: &HeartbeatReply) {
+        if reply.acknowledged == clock::Timestamp::ZERO {
+            self.hit(Mark::PromiseRefused);
+        }
         if !reply.later.is_empty() {
             self.hit(Mark::LaterTerm);
         }

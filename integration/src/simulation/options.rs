@@ -416,5 +416,9 @@ fn draw_faults(random: &mut SplitMix64, mixture: Mixture) -> Vec<FaultKind> {
     for _ in 0..leave_out {
         kinds.remove(random.below(kinds.len() as u64) as usize);
     }
+    // Such a seed is judged without real time, so it must be one of a few.
+    if mixture == Mixture::Swarm && random.chance(1, 8) {
+        kinds.push(FaultKind::BreakClock);
+    }
     kinds
 }

@@ -2,11 +2,12 @@
 
 use super::{Happening, Phase, World};
 use crate::simulation::client::{Client, ClientContext, ClientEffect, ClientEvent, ClientTiming};
+use crate::simulation::marks::Mark;
 use crate::simulation::network::Seat;
 use node::Event;
 use std::time::Duration;
 use wire::SplitMix64;
-use wire::message::{ClientReply, ClientRequest};
+use wire::message::{ClientReply, ClientRequest, RequestError};
 
 /// A client and the connection that it has.
 pub(super) struct Session {
@@ -210,6 +211,9 @@ impl World {
             .record(now, "reply", &[connection, number], &bytes);
         self.trace
             .line(now, || format!("to connection {connection}: {reply:?}"));
+        if let Err(RequestError::ClockUnusable { .. }) = &reply {
+            self.marks.hit(Mark::Quarantine);
+        }
         if self.aside_answer(connection, &reply) {
             return;
         }
