@@ -178,6 +178,31 @@ impl Machine {
         Ok(persisted.into_iter().map(report).collect())
     }
 
+    /// Whether a replica's store still holds a marker or a record. Much cheaper than to look at all.
+    pub(super) fn has_left_over(&self) -> Result<bool, String> {
+        let Some(node) = &self.node else {
+            return Ok(false);
+        };
+        let kinds = (0..=u8::MAX).filter(|kind| partition::left_over(&[*kind]).is_some());
+        let queries: Vec<StoreQuery> = kinds
+            .map(|kind| StoreQuery::MetaPrefix {
+                prefix: vec![kind].into(),
+            })
+            .collect();
+        for (partition, _) in node.replicas() {
+            let incarnation = self.disk.incarnations().get(partition).copied();
+            let incarnation = incarnation.unwrap_or_default();
+            let answer = self.store.query(*partition, incarnation, &queries);
+            let answer = answer.map_err(|error| error.to_string())?;
+            let is_some =
+                |result| matches!(result, &StoreResult::MetaRows(ref rows) if !rows.is_empty());
+            if answer.results.iter().any(is_some) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Everything that each replica holds in the store.
     pub(super) fn contents(&self) -> Result<Vec<ReplicaContents>, String> {
         let Some(node) = &self.node else {

@@ -214,8 +214,11 @@ fn wait_until_quiet(world: &mut World) -> Result<StoredVersions, Violation> {
     let broken = |why: String| Violation::new("the simulated machines", &[], why);
     let limit = world.now() + QUIET_WITHIN;
     loop {
-        let next = world.now() + SECOND / 4;
+        let next = world.now() + SECOND;
         world.run_to(next).map_err(broken)?;
+        if world.now() < limit && world.has_left_over().map_err(broken)? {
+            continue;
+        }
         let state = world.state().map_err(broken)?;
         let verdict = check_cluster(&state).and_then(|()| check_complete(&state, world));
         match verdict {

@@ -86,6 +86,16 @@ impl World {
         is_control
     }
 
+    /// Whether some replica still holds a marker or a record.
+    pub(in crate::simulation) fn has_left_over(&self) -> Result<bool, String> {
+        for machine in &self.machines {
+            if machine.has_left_over()? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// What the whole cluster says of itself and holds. Nodes that do not answer are left out.
     pub fn state(&mut self) -> Result<ClusterState, String> {
         let mut state = ClusterState::default();
