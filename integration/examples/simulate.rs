@@ -1,4 +1,4 @@
-//! Longer swarms by hand: `cargo run -p integration --example simulate -- --seeds 0..1000 --jobs 2`.
+//! Longer swarms by hand: `cargo run --release -p integration --example simulate -- --seeds 0..2000 --jobs 2`.
 //!
 //! `--seconds N` for longer runs, `--nodes N` and `--partitions N` instead of what each seed draws,
 //! `--mixture swarm|skewed|contention|power|clocks`, `--trace` to print the readable trace of what fails. The

@@ -83,6 +83,8 @@ marks! {
     LeadershipLost => "leadership lost",
     /// A follower's log did not fit.
     AppendRefused => "append refused",
+    /// A leader handed its partition over by plan.
+    HandedOver => "leadership handed over",
     /// A heartbeat met a later term.
     LaterTerm => "later term",
     /// A promise was not acknowledged.
@@ -219,8 +221,10 @@ impl Marks {
     }
 
     fn see_replication(&mut self, message: &ReplicationMessage) {
-        if let ReplicationMessage::AppendRefused { .. } = message {
-            self.hit(Mark::AppendRefused);
+        match message {
+            ReplicationMessage::AppendRefused { .. } => self.hit(Mark::AppendRefused),
+            ReplicationMessage::HandOver { .. } => self.hit(Mark::HandedOver),
+            _ => {}
         }
     }
 }
