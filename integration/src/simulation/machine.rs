@@ -194,8 +194,7 @@ impl Machine {
             let incarnation = incarnation.unwrap_or_default();
             let answer = self.store.query(*partition, incarnation, &queries);
             let answer = answer.map_err(|error| error.to_string())?;
-            let is_some =
-                |result| matches!(result, &StoreResult::MetaRows(ref rows) if !rows.is_empty());
+            let is_some = |result: &StoreResult| matches!(result, StoreResult::MetaRows(rows) if !rows.is_empty());
             if answer.results.iter().any(is_some) {
                 return Ok(true);
             }
