@@ -29,6 +29,7 @@ mod processes {
     mod handing_over;
     mod local_cluster;
     mod packages;
+    mod rebuilt_nodes;
     mod transfers;
     mod transfers_under_handovers;
     mod transfers_under_kills;

@@ -66,7 +66,8 @@ impl Cluster {
         self.addresses().join(",")
     }
 
-    fn data(&self, node: usize) -> PathBuf {
+    /// Where a node keeps its data.
+    pub(crate) fn data(&self, node: usize) -> PathBuf {
         self.directory().join(format!("node-{}", node + 1))
     }
 
@@ -101,6 +102,12 @@ impl Cluster {
     pub(crate) fn kill(&mut self, node: usize) {
         self.node(node).kill();
         self.nodes[node] = None;
+    }
+
+    /// Removes the data of a node that does not run.
+    pub(crate) fn wipe(&mut self, node: usize) {
+        assert!(self.nodes[node].is_none(), "node {node} runs");
+        std::fs::remove_dir_all(self.data(node)).expect("its data is there");
     }
 
     /// Kills all nodes at once with SIGKILL.
