@@ -5,6 +5,7 @@ use integration::simulation::{World, WorldOptions};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use wire::ids::{NodeId, PartitionId, Term};
+use wire::message::{ClientRequest, RequestError, TransferFailure, Unfit};
 
 const NODES: usize = 3;
 const PARTITIONS: usize = 7;
@@ -19,7 +20,11 @@ fn ms(ms: u64) -> Duration {
 
 /// A calm cluster in which every partition is served.
 fn served(seed: u64, spread_every: Option<Duration>) -> World {
-    let mut options = WorldOptions::calm(seed, NODES, PARTITIONS as u8, ms(1));
+    served_by(NODES, seed, spread_every)
+}
+
+fn served_by(nodes: usize, seed: u64, spread_every: Option<Duration>) -> World {
+    let mut options = WorldOptions::calm(seed, nodes, PARTITIONS as u8, ms(1));
     options.timing.spread_every = spread_every;
     options.timing.settle = s(1);
     let mut world = World::new(options);
@@ -120,4 +125,52 @@ fn leaders_are_spread_and_then_stay_where_they_are() {
     let before = terms(&mut world);
     pass(&mut world, s(20));
     assert_eq!(terms(&mut world), before, "and nothing moves any more");
+}
+
+#[test]
+fn a_node_that_lost_its_data_is_given_no_leadership_before_it_holds_it_again() {
+    let (nodes, absent, wiped) = (5, 3, 4);
+    let mut world = served_by(nodes, 4, Some(ms(300)));
+    let target = node(&mut world, wiped);
+    pass(&mut world, s(2));
+    // What it may have forgotten is asked of all, so it stays as it is while one is away.
+    world.crash(absent);
+    world.wipe(wiped);
+    world.start(wiped);
+    pass(&mut world, s(5));
+    // Partition 1 is on all nodes. Two of the others have two of their three copies on these two nodes.
+    let is_as_it_can_be = |world: &World| {
+        let serving = world.serving();
+        let others = serving.iter().filter(|(seat, _)| *seat != wiped);
+        serving.len() == PARTITIONS - 2 && others.count() == serving.len()
+    };
+    assert!(is_as_it_can_be(&world), "{:?}", world.serving());
+    let before = terms(&mut world);
+    let partition = PartitionId(1);
+    let serving = world.serving();
+    let leader = serving.iter().find(|(_, led)| *led == partition);
+    let (leader, _) = leader.expect("it is served");
+    let transfer = ClientRequest::Transfer {
+        partition,
+        to: Some(target),
+    };
+    let told = world.ask(*leader, transfer, s(1)).unwrap();
+    let why = TransferFailure::Unfit {
+        target,
+        why: Unfit::Rebuilding,
+    };
+    let error = RequestError::NotTransferred { partition, why };
+    assert_eq!(told.expect("it answers").reply, Err(error));
+    for _ in 0..50 {
+        pass(&mut world, ms(100));
+        assert!(is_as_it_can_be(&world), "{:?}", world.serving());
+    }
+    assert_eq!(terms(&mut world), before, "nothing is handed to it");
+    world.start(absent);
+    let shares = |world: &World| all_served(world) && led_by(world, wiped) > 0;
+    let limit = world.now() + s(10);
+    assert!(
+        world.run_until(limit, shares).unwrap(),
+        "then it leads its share"
+    );
 }

@@ -46,6 +46,11 @@ impl Transfers {
         self.standings.insert(node, (now, standing));
     }
 
+    /// A connection is lost: whoever comes back may be another by then.
+    pub(crate) fn forget_standing(&mut self, node: NodeId) {
+        self.standings.remove(&node);
+    }
+
     /// How a node stands, if it was heard of late.
     pub(crate) fn standing(&self, now: Duration, node: NodeId) -> Option<Standing> {
         let (heard, standing) = self.standings.get(&node)?;
@@ -164,6 +169,9 @@ mod tests {
         transfers.on_standing(ms(400), OTHER, standing);
         assert_eq!(transfers.settled_standing(ms(401), OTHER), Some(standing));
         assert_eq!(transfers.standing(ms(1_400), OTHER), None);
+        transfers.on_standing(ms(1_500), OTHER, standing);
+        transfers.forget_standing(OTHER);
+        assert_eq!(transfers.standing(ms(1_501), OTHER), None);
     }
 
     #[test]

@@ -37,8 +37,8 @@ impl Replica {
     /// [`ReplicaEffect::TransferEnded`].
     ///
     /// # Errors
-    /// If this replica does not lead, or does not serve yet; if the target is no other member; if a
-    /// transfer is under way.
+    /// If this replica does not lead, or does not serve yet; if the target is no other member, or needs a
+    /// snapshot; if a transfer is under way.
     pub fn begin_transfer(
         &mut self,
         cx: &ReplicaContext,
@@ -61,6 +61,11 @@ impl Replica {
     pub fn is_serving(&self) -> bool {
         let serves = self.leadership.as_ref().is_some_and(|l| l.serving);
         serves && self.replication.handed_over_to().is_none()
+    }
+
+    /// Whether a member gets a snapshot from this leader: it holds too little to lead.
+    pub fn needs_snapshot(&self, member: NodeId) -> bool {
+        self.replication.needs_snapshot(member)
     }
 
     /// How many entries of a leader's log a member lacks, as far as is known.

@@ -182,6 +182,7 @@ impl Node {
     pub(super) fn on_peer_down(&mut self, now: &Now, node: NodeId) {
         self.peers.on_disconnected(node);
         self.outbox.forget(node);
+        self.transfers.forget_standing(node);
         self.with_channel(now, |channel, at| channel.on_peer_down(at, node));
     }
 

@@ -50,7 +50,10 @@ impl Node {
         }
         let settling = now.monotonic < self.started_at + self.config.timing.settle;
         let unfit = self.transfers.unfit(now.monotonic);
-        unfit.or(settling.then_some(Unfit::Starting))
+        // One replica that has forgotten is enough: it would ignore what is handed to it.
+        let rebuilding = self.has_forgotten().then_some(Unfit::Rebuilding);
+        let starting = settling.then_some(Unfit::Starting);
+        unfit.or(rebuilding).or(starting)
     }
 
     /// What this node tells others of itself.
@@ -159,7 +162,8 @@ impl Node {
     }
 
     /// The member that should lead instead of this node: one that is fit before one that has just
-    /// started, one that has the log before one that is behind, then the one that leads least.
+    /// started, one that has the log before one that is behind, then the one that leads least. None that
+    /// gets a snapshot.
     fn fittest(&self, now: &Now, replica: &Replica) -> Option<NodeId> {
         let rank = |member: &NodeId| {
             let standing = self.standing_of(now, *member)?;
@@ -168,6 +172,9 @@ impl Node {
                 Some(Unfit::Starting) => true,
                 Some(_) => return None,
             };
+            if replica.needs_snapshot(*member) {
+                return None;
+            }
             let is_behind = replica.lag_of(*member) > NEAR_ENTRIES;
             Some((is_starting, is_behind, standing.leads, *member))
         };
@@ -219,7 +226,8 @@ impl Node {
             replica.set_fit_to_lead(may_lead);
         }
         match unfit {
-            Some(Unfit::Starting) => {}
+            // What it does lead, it can lead on.
+            Some(Unfit::Starting | Unfit::Rebuilding) => {}
             Some(_) => self.maybe_relinquish(now),
             None => self.maybe_spread(now),
         }
@@ -275,7 +283,9 @@ impl Node {
         let choices = self.led().into_iter().flat_map(|partition| {
             let replica = &self.replicas[&partition];
             let members = replica.descriptor().members.iter();
-            let near = members.filter(|member| replica.lag_of(**member) <= NEAR_ENTRIES);
+            let near = members.filter(|member| {
+                replica.lag_of(**member) <= NEAR_ENTRIES && !replica.needs_snapshot(**member)
+            });
             near.filter_map(|member| Some((lesser(*member)?, partition, *member)))
                 .collect::<Vec<_>>()
         });

@@ -16,6 +16,7 @@
 //!   answers nothing more in its term, whatever becomes of the message;
 //! - the high water counts for the candidacy that the message itself begins, in the very next term. *In
 //!   a later term another leader may have answered above it*;
+//! - for a target that turns out to need a snapshot nobody waits: the leader leads on;
 //! - leadership is handed over only when everything appended is committed and durable at the target, so
 //!   the target's log is as long as any and its first entry is all that it must commit.
 
@@ -23,7 +24,7 @@ use super::{Replication, ReplicationEffect, Role, RoleState};
 use clock::Timestamp;
 use std::time::Duration;
 use wire::ids::{LogIndex, NodeId, Term};
-use wire::message::{ReplicationMessage, TransferFailure};
+use wire::message::{ReplicationMessage, TransferFailure, Unfit};
 
 /// A target that lacks no more than so many entries is close enough to stop evaluating for it.
 const NEAR_ENTRIES: u64 = 256;
@@ -59,7 +60,8 @@ impl Replication {
     /// [`ReplicationEffect::TransferEnded`].
     ///
     /// # Errors
-    /// If this replica does not lead, the target is no other member, or a transfer is under way.
+    /// If this replica does not lead, the target is no other member or needs a snapshot, or a transfer is
+    /// under way.
     pub fn begin_transfer(&mut self, now: Duration, to: NodeId) -> Result<(), TransferFailure> {
         let due = now + self.timing.election_timeout * CATCH_UP_TIMEOUTS;
         let (known, me) = (self.leader(), self.me);
@@ -76,6 +78,10 @@ impl Replication {
         if let Some(transfer) = &leader.transfer {
             let target = transfer.to;
             return Err(TransferFailure::UnderWay { target });
+        }
+        if leader.needs_snapshot(to) {
+            let why = Unfit::Rebuilding;
+            return Err(TransferFailure::Unfit { target: to, why });
         }
         leader.transfer = Some(Transfer {
             to,
@@ -175,6 +181,11 @@ impl Replication {
         let Some(Transfer { to, phase, due }) = self.transfer() else {
             return;
         };
+        if phase != Phase::HandedOver && self.needs_snapshot(to) {
+            let why = Unfit::Rebuilding;
+            self.give_up_transfer(TransferFailure::Unfit { target: to, why }, out);
+            return;
+        }
         if now < due {
             return;
         }

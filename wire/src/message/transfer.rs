@@ -21,6 +21,9 @@ pub enum Unfit {
     /// It is about to stop.
     #[error("it is about to stop")]
     Leaving,
+    /// It lost data that the others give it again.
+    #[error("it is being rebuilt from the others")]
+    Rebuilding,
 }
 
 /// What a node tells others about itself as a leader; they spread leaderships by it.

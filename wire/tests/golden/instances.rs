@@ -922,6 +922,7 @@ fn unfit() -> Vec<Unfit> {
         Unfit::DiskStalls,
         Unfit::NoClock,
         Unfit::Leaving,
+        Unfit::Rebuilding,
     ]
 }
 

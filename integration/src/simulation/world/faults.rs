@@ -193,6 +193,12 @@ impl World {
         }
     }
 
+    /// A node's disk is replaced by an empty one while it is down.
+    pub fn wipe(&mut self, seat: Seat) {
+        self.crash(seat);
+        self.machines[seat].wipe(&self.options);
+    }
+
     /// A disk is lost, unless another node is down or not yet well: of what two hold alone, nobody could
     /// heal the loss of one.
     fn maybe_wipe(&mut self, seat: Seat) {
@@ -201,8 +207,7 @@ impl World {
             node.is_some_and(|node| node.me().is_some() && !node.has_forgotten())
         };
         if self.machines.iter().all(is_well) {
-            self.crash(seat);
-            self.machines[seat].wipe(&self.options);
+            self.wipe(seat);
         }
     }
 

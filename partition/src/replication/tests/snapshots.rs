@@ -1,6 +1,7 @@
 //! A follower that lacks what is discarded gets a snapshot.
 
 use super::*;
+use wire::message::{TransferFailure, Unfit};
 
 /// A leader of term 2 that has discarded entries up to 3, and node 3 that refused even its base.
 fn leader_of_one_far_behind() -> Scene {
@@ -79,6 +80,40 @@ fn chunks_leave_as_they_are_read_and_acknowledged() {
     scene.appended(3, 2, 4, &[]);
     scene.tick(at(10_310), &["end snapshot"]);
     assert!(!scene.replication.needs_snapshot(node(3)));
+}
+
+#[test]
+fn whoever_needs_a_snapshot_is_no_target_of_a_transfer() {
+    let mut scene = leader_of_one_far_behind();
+    assert!(scene.replication.needs_snapshot(node(3)));
+    let begun = scene.replication.begin_transfer(scene.now, node(3));
+    let (target, why) = (node(3), Unfit::Rebuilding);
+    assert_eq!(begun, Err(TransferFailure::Unfit { target, why }));
+    // It holds what the snapshot holds, and all that follows.
+    scene.appended(3, 2, 4, &["n3 <- Append t2 after t2.i4 [] commit i4"]);
+    assert_eq!(scene.replication.begin_transfer(scene.now, node(3)), Ok(()));
+    assert!(scene.replication.is_drained());
+}
+
+#[test]
+fn a_target_that_turns_out_to_need_a_snapshot_is_not_waited_for() {
+    let mut scene = Scene::new(3, 1, &[entry(1, 1, "a"), entry(1, 2, "b")]);
+    scene.elect();
+    scene.durable(2, 3, &[]);
+    scene.appended(
+        2,
+        2,
+        3,
+        &["committed i3", "n2 <- Append t2 after t2.i3 [] commit i3"],
+    );
+    scene.replication.discard(position(1, 2));
+    // As far as is known it lacks three entries: close enough to stop evaluating for it.
+    assert_eq!(scene.replication.begin_transfer(scene.now, node(3)), Ok(()));
+    assert!(scene.replication.is_draining());
+    scene.refused(3, 2, position(1, 2), 0, &[]);
+    let ended = "not handed over: n3 should lead nothing now: it is being rebuilt from the others";
+    scene.tick(at(10_010), &[ended, "read snapshot #1"]);
+    assert!(!scene.replication.is_draining());
 }
 
 #[test]
