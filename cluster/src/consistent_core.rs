@@ -6,6 +6,7 @@
 //! | `keyspace/<name>` | the keyspace's id, decimal |
 //! | `keyspace-next` | the id that the next new keyspace gets, decimal |
 //! | `descriptor/<partition>` | the partition's descriptor, postcard |
+//! | `setting/retention` | how long old versions are kept: see [`wire::settings`] |
 //!
 //! Numbers are decimal without leading zeros, so one thing has one key. The first rows follow from the
 //! founding alone ([`initial_rows`]), so whichever node leads partition 1 first can write them, and

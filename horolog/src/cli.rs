@@ -5,7 +5,7 @@
 
 use crate::commands::{
     add, append, bench, cas, delete, dev, get, import, keyspace, max, min, outcome, partitions,
-    put, rebuild, scan, shell, start, status, timestamp, transfer, txn,
+    put, rebuild, scan, settings, shell, start, status, timestamp, transfer, txn,
 };
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -61,6 +61,7 @@ pub(crate) enum DataCommand {
     Outcome(outcome::Outcome),
     Timestamp(timestamp::Timestamp),
     Keyspace(keyspace::Keyspace),
+    Settings(settings::Settings),
     Status(status::Status),
     Partitions(partitions::Partitions),
     Transfer(transfer::Transfer),

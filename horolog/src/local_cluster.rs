@@ -112,6 +112,7 @@ impl LocalCluster {
                 join: join.clone(),
                 splits: options.splits.clone(),
                 clock: BoundSource::Fixed(options.clock_bound),
+                disk_reserve: None,
                 small: true,
                 held_back_bytes_max: node::HELD_BACK_BYTES_MAX,
                 timing: Timing::default(),

@@ -116,6 +116,7 @@ impl Session {
             DataCommand::Outcome(command) => command.run(self).await,
             DataCommand::Timestamp(command) => command.run(self).await,
             DataCommand::Keyspace(command) => command.run(self).await,
+            DataCommand::Settings(command) => command.run(self).await,
             DataCommand::Status(command) => command.run(self).await,
             DataCommand::Partitions(command) => command.run(self).await,
             DataCommand::Transfer(command) => command.run(self).await,
@@ -407,6 +408,16 @@ impl Session {
         Ok(self.client.keyspaces().await?)
     }
 
+    /// How long old versions are kept.
+    pub(crate) async fn retention(&self) -> Result<Duration, Failure> {
+        Ok(self.client.retention().await?)
+    }
+
+    /// Changes how long old versions are kept.
+    pub(crate) async fn set_retention(&self, retention: Duration) -> Result<(), Failure> {
+        Ok(self.client.set_retention(retention).await?)
+    }
+
     /// Reads once from every partition: returns when all of them have leaders that serve.
     pub(crate) async fn touch_every_partition(&mut self) -> Result<(), Failure> {
         for (descriptor, _) in self.map().await?.partitions {
@@ -511,6 +522,7 @@ fn abort_parts(reason: &AbortReason) -> (&'static str, Option<&Key>) {
         AbortReason::Closed => ("closed", None),
         AbortReason::OtherIdentity => ("other_identity", None),
         AbortReason::BelowHorizon { .. } => ("below_horizon", None),
+        AbortReason::DiskFull { .. } => ("disk_full", None),
     }
 }
 

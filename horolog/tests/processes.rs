@@ -9,6 +9,8 @@
 //! - [`processes::handing_over`]: a node that stops hands over first, and `transfer` refuses with a reason;
 //! - [`processes::acknowledged_writes`]: what was acknowledged survives the death of all nodes at once;
 //! - [`processes::packages`]: real records go in and come out, and hot counters are exact;
+//! - [`processes::bad_disks`]: full, failing and damaged disks each have a defined end;
+//! - [`processes::retention`]: old versions are kept as long as was asked;
 //! - [`processes::wrong_input`]: mistakes are refused with the remedy;
 //! - [`processes::crowd`]: ten thousand clients on one node, and what its metrics say meanwhile;
 //! - [`processes::local_cluster`]: `dev` keeps its data, and is there at once.
@@ -24,12 +26,14 @@ mod processes {
     mod io;
 
     mod acknowledged_writes;
+    mod bad_disks;
     mod crowd;
     mod first_steps;
     mod handing_over;
     mod local_cluster;
     mod packages;
     mod rebuilt_nodes;
+    mod retention;
     mod transfers;
     mod transfers_under_handovers;
     mod transfers_under_kills;

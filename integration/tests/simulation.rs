@@ -49,6 +49,7 @@ fn every_seed_is_strictly_serializable_and_loses_nothing() {
     assert_eq!(swarm.totals.seeds, SEEDS);
     let missing = swarm.totals.marks.missing();
     assert!(missing.is_empty(), "no seed came through {missing:?}");
+    assert!(swarm.totals.removed > 0, "retention was never at work");
 }
 
 #[test]

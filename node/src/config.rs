@@ -30,6 +30,8 @@ pub struct Timing {
     pub settle: Duration,
     /// A disk that has not finished a write for so long stalls: the node gives up what it leads.
     pub disk_stall: Duration,
+    /// How long old versions are kept unless the cluster's setting says otherwise, in timestamp space.
+    pub retention: Duration,
 }
 
 impl Default for Timing {
@@ -45,6 +47,7 @@ impl Default for Timing {
             spread_every: Some(Duration::from_secs(2)),
             settle: Duration::from_secs(10),
             disk_stall: Duration::from_secs(1),
+            retention: wire::settings::RETENTION_DEFAULT,
         }
     }
 }

@@ -116,6 +116,7 @@ fn abort_word(reason: &AbortReason) -> &'static str {
         AbortReason::Closed => "closed",
         AbortReason::OtherIdentity => "other_identity",
         AbortReason::BelowHorizon { .. } => "below_horizon",
+        AbortReason::DiskFull { .. } => "disk_full",
     }
 }
 

@@ -19,6 +19,7 @@
 use crate::clock_watch::{ClockPeers, ClockWatch};
 use crate::config::NodeConfig;
 use crate::counters::Counters;
+use crate::disk_space::DiskSpace;
 use crate::event::{Effect, Event};
 use crate::heartbeat::Heartbeats;
 use crate::identity::{Identity, META_FOUNDER, META_IDENTITY};
@@ -27,6 +28,7 @@ use crate::outbox::Outbox;
 use crate::partition_channel::PartitionChannel;
 use crate::questions::Questions;
 use crate::registry::Registry;
+use crate::settings::Settings;
 use crate::snapshot_gate::SnapshotGate;
 use crate::transfers::Transfers;
 use clock::{ClockBoundWait, DurableCeiling, HybridClock, Now, Timestamp};
@@ -41,7 +43,10 @@ use txn::{ClientTag, Gateway, GatewayContext, GatewayEffect, GatewayEvent};
 use wire::SplitMix64;
 use wire::ids::{NodeId, PartitionId};
 use wire::keys::RangeMap;
-use wire::message::{ClientReply, Founding, PartitionReply, PeerFrame, PeerMessage, RequestNumber};
+use wire::message::{
+    ClientReply, Founding, PartitionReply, PeerFrame, PeerMessage, ReplicationMessage,
+    RequestNumber,
+};
 
 mod asks;
 mod clients;
@@ -117,6 +122,7 @@ pub struct Node {
     pub(crate) questions: Questions,
     pub(crate) registry: Registry,
     pub(crate) transfers: Transfers,
+    pub(crate) settings: Settings,
     pub(crate) work: VecDeque<Work>,
     pub(crate) snapshots: SnapshotGate,
     /// The next incarnation of a replica to be given.
@@ -128,6 +134,10 @@ pub struct Node {
     /// Replies of this node's own replicas to this node's own gateway.
     pub(crate) own_replies: VecDeque<(RequestNumber, PartitionReply)>,
     pub(crate) log_bytes: u64,
+    /// What was seen of the disk; `None`: nothing yet.
+    pub(crate) disk: Option<DiskSpace>,
+    /// Too much waits for the log or the store.
+    pub(crate) is_backlogged: bool,
     pub(crate) effects: Vec<Effect>,
     pub(crate) random: SplitMix64,
     pub(crate) started_at: Duration,
@@ -184,6 +194,7 @@ impl Node {
             questions: Questions::default(),
             registry: Registry::default(),
             transfers: Transfers::default(),
+            settings: Settings::new(config.timing.retention),
             work: VecDeque::new(),
             snapshots: SnapshotGate::default(),
             next_incarnation: next_incarnation(&recovered)?,
@@ -191,6 +202,8 @@ impl Node {
             forgotten: forgotten(&recovered)?,
             own_replies: VecDeque::new(),
             log_bytes: 0,
+            disk: None,
+            is_backlogged: false,
             effects: Vec::new(),
             started_at: now.monotonic,
             drift_refused: 0,
@@ -458,6 +471,31 @@ impl Node {
         self.log_bytes = bytes;
     }
 
+    /// Room on the disk, looked at by the driver about once a second.
+    pub fn set_disk_space(&mut self, disk: DiskSpace) {
+        let DiskSpace { free, reserve } = disk;
+        let was_short = self.disk.is_some_and(DiskSpace::is_short);
+        match (was_short, disk.is_short()) {
+            (false, true) => tracing::error!(
+                free,
+                reserve,
+                "the disk is nearly full: leaders on this node refuse writes until there is room"
+            ),
+            (true, false) => tracing::info!(free, reserve, "there is room on the disk again"),
+            _ => {}
+        }
+        self.disk = Some(disk);
+    }
+
+    /// Whether more waits for the log or the store than the driver can take for long. Then leaders on
+    /// this node let writes come again later, and it takes no entries from other leaders.
+    pub fn set_backlogged(&mut self, is_backlogged: bool) {
+        if is_backlogged && !self.is_backlogged {
+            tracing::warn!("the disk does not keep up: writes have to wait");
+        }
+        self.is_backlogged = is_backlogged;
+    }
+
     fn hand_over_log(&mut self, now: &Now) {
         let Some(batch) = self.log.take_batch(now.monotonic) else {
             return;
@@ -591,6 +629,8 @@ impl Node {
             PeerMessage::Reply { number, body } => {
                 self.on_partition_reply(now, from, number, body);
             }
+            // What is not taken is sent again, like what gets lost.
+            PeerMessage::Replication { message, .. } if !self.takes(&message) => {}
             PeerMessage::Replication { partition, message } => {
                 let event = ReplicaEvent::Replication { from, message };
                 self.work.push_back(Work::Replica(partition, event));
@@ -628,6 +668,16 @@ impl Node {
                 }
             }
         }
+    }
+
+    /// Whether there is room for what another replica sends.
+    fn takes(&self, message: &ReplicationMessage) -> bool {
+        let has_entries = matches!(
+            message,
+            ReplicationMessage::Append { entries, .. } if !entries.is_empty()
+        );
+        let has_room = self.disk.is_none_or(|disk| disk.takes(message));
+        has_room && !(has_entries && self.is_backlogged)
     }
 
     /// Does what is queued until nothing is.

@@ -75,7 +75,9 @@ impl Replica {
             incarnation: self.incarnation,
             applied: self.fed,
             closed: self.state.closed(),
+            horizon: self.state.horizon(),
             versions: changes.versions,
+            swept: changes.swept.into_iter().collect(),
             meta: changes.meta.into_iter().collect(),
         });
     }

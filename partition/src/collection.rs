@@ -7,6 +7,11 @@
 //! same entry says up to where the log may be discarded: every member's log reaches to there, or a member
 //! lacks so much that it gets a snapshot instead ([`crate::ReplicaTiming::held_back_bytes_max`]).
 //!
+//! The same entry raises the retention **horizon**: true time minus the retention, never above `closed`.
+//! Nobody reads below it any more, so each store removes versions there that newer ones supersede, as it
+//! compacts its tables. Tombstones below it go by name, in a later entry: no store can tell by itself
+//! whether an older version still lies somewhere under one.
+//!
 //! Nothing is proposed while there is nothing to collect: an idle partition writes nothing.
 
 use crate::committed_state::{CommittedState, MarkerState};
@@ -34,6 +39,80 @@ pub(crate) const OUTCOMES_DROPPED_MAX: usize = 16 * 1024;
 pub(crate) const SLOTS_MAX: usize = 16;
 /// The most abandoned transactions that are looked after at once.
 pub(crate) const ABANDONED_MAX: usize = 64;
+
+/// The horizon is raised by an entry of its own once that sets this part of the retention free.
+pub(crate) const HORIZON_STEPS: u32 = 16;
+/// But by no smaller steps than this.
+pub(crate) const HORIZON_STEP_MIN: Duration = Duration::from_secs(5);
+/// The most tombstones that one entry sweeps.
+pub(crate) const TOMBSTONES_SWEPT_MAX: usize = 1024;
+
+/// What the store is asked.
+#[derive(Default, Debug)]
+pub(crate) struct Question {
+    /// Slots of outcomes that are over.
+    pub(crate) slots: Vec<Slot>,
+    /// Tombstones are looked for up to here.
+    pub(crate) tombstones_up_to: Option<Timestamp>,
+}
+
+impl Question {
+    /// What there may be to collect, if everything up to `swept` is swept.
+    pub(crate) fn new(state: &CommittedState, swept: Timestamp) -> Question {
+        Question {
+            slots: slots(state),
+            tombstones_up_to: Some(state.horizon()).filter(|horizon| *horizon > swept),
+        }
+    }
+
+    /// As the store is asked it; empty if there is nothing to ask.
+    pub(crate) fn queries(&self) -> Vec<StoreQuery> {
+        let slots = self.slots.iter().map(|slot| slot.query());
+        let tombstones = self
+            .tombstones_up_to
+            .map(|up_to| meta_rows::tombstones_up_to(up_to, TOMBSTONES_SWEPT_MAX as u32));
+        slots.chain(tombstones).collect()
+    }
+}
+
+/// The tombstones that go, from what the store said.
+pub(crate) fn tombstones_to_sweep(
+    question: &Question,
+    results: &[StoreResult],
+) -> Result<Vec<(Key, Timestamp)>, StoreError> {
+    if question.tombstones_up_to.is_none() {
+        return Ok(Vec::new());
+    }
+    match results.last() {
+        Some(StoreResult::MetaRows(rows)) => rows
+            .iter()
+            .map(|(key, _)| meta_rows::tombstone_of_key(key))
+            .collect(),
+        other => panic!("the store answers small rows, not {other:?}"),
+    }
+}
+
+/// The horizon that true time and the retention allow.
+pub(crate) fn horizon(
+    state: &CommittedState,
+    closed: Timestamp,
+    vouched: Timestamp,
+    retention: Option<Duration>,
+) -> Timestamp {
+    let allowed = retention.map(|retention| vouched.minus(retention).min(closed));
+    state.horizon().max(allowed.unwrap_or_default())
+}
+
+/// Whether a higher horizon is worth an entry: something was written above the one that holds.
+pub(crate) fn is_horizon_worth_an_entry(
+    state: &CommittedState,
+    horizon: Timestamp,
+    retention: Option<Duration>,
+) -> bool {
+    let step = retention.unwrap_or_default() / HORIZON_STEPS;
+    let step = step.max(HORIZON_STEP_MIN);
+    state.recent().newest() > state.horizon() && horizon >= state.horizon().plus(step)
+}
 
 /// A slot of time: all timestamps that begin with the same bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -93,10 +172,11 @@ pub(crate) fn outcomes_to_drop(
 ) -> Result<(Vec<(Timestamp, TransactionId)>, Timestamp), StoreError> {
     let mut outcomes = Vec::new();
     let mut kept_from = state.collected().outcomes_kept_from;
-    assert_eq!(
+    assert!(
+        slots.len() <= results.len(),
+        "the store answers for every slot: {} slots, {} answers",
         slots.len(),
-        results.len(),
-        "the store answers for every slot"
+        results.len()
     );
     for (slot, result) in slots.iter().zip(results) {
         if outcomes.len() >= OUTCOMES_DROPPED_MAX {

@@ -7,11 +7,13 @@
 //!   values wait), *refused*, *ended*;
 //! - **records** at the anchor; **outcomes** by id until `closed` passes `expires`, then in the store
 //!   only, until their retention is over;
-//! - **closed**: nothing new is placed at or below it by any leader.
+//! - **closed**: nothing new is placed at or below it by any leader;
+//! - the retention **horizon**: nobody reads below it. Tombstones at or below it are swept.
 //!
 //! Invariants
 //! - The locks are exactly those of the prepared markers.
 //! - An outcome never changes (protocol, invariant 4).
+//! - The horizon only rises, and is never above `closed`.
 //! - What is persisted by [`Changes`] is what a restart needs to rebuild this.
 
 use crate::effects::{Effect, LockKind, Share};
@@ -113,6 +115,8 @@ pub(crate) struct Collected {
 #[derive(Default, Debug)]
 pub(crate) struct Changes {
     pub(crate) versions: Vec<VersionRow>,
+    /// Keys of which every version up to here goes.
+    pub(crate) swept: BTreeMap<Key, Timestamp>,
     pub(crate) meta: BTreeMap<Bytes, Option<Bytes>>,
 }
 
@@ -137,6 +141,7 @@ pub(crate) struct CommittedState {
     records: BTreeMap<TransactionId, Record>,
     outcomes: BTreeMap<TransactionId, Outcome>,
     closed: Timestamp,
+    horizon: Timestamp,
     /// When which transaction's markers, dead records and outcomes may go.
     expiries: BTreeSet<(Timestamp, TransactionId)>,
     collected: Collected,
@@ -146,11 +151,12 @@ pub(crate) struct CommittedState {
 }
 
 impl CommittedState {
-    /// As the store remembers it: its small rows, its closed timestamp, and an empty `recent` that
-    /// begins at its newest version.
+    /// As the store remembers it: its small rows, its closed timestamp and its horizon, and an empty
+    /// `recent` that begins at its newest version.
     pub(crate) fn rebuild(
         recent: RecentWrites,
         closed: Timestamp,
+        horizon: Timestamp,
         rows: &[(Bytes, Bytes)],
     ) -> Result<CommittedState, StoreError> {
         let mut state = CommittedState {
@@ -161,6 +167,7 @@ impl CommittedState {
             records: BTreeMap::new(),
             outcomes: BTreeMap::new(),
             closed,
+            horizon,
             expiries: BTreeSet::new(),
             collected: Collected::default(),
             forgot_outcomes_at: LogIndex(0),
@@ -198,6 +205,7 @@ impl CommittedState {
                     self.outcomes.insert(id, outcome);
                 }
             }
+            MetaRow::Tombstone => {}
             MetaRow::Collected(collected) => {
                 self.collected = collected;
                 self.highest = self.highest.max(collected.highest);
@@ -262,6 +270,11 @@ impl CommittedState {
         self.closed
     }
 
+    /// Nobody reads below this any more.
+    pub(crate) fn horizon(&self) -> Timestamp {
+        self.horizon
+    }
+
     /// How far collection went.
     pub(crate) fn collected(&self) -> Collected {
         self.collected
@@ -313,7 +326,10 @@ impl CommittedState {
                 outcomes,
                 outcomes_kept_from,
                 replicated,
+                horizon,
+                tombstones,
             } => {
+                self.sweep(tombstones, changes);
                 for (expires, id) in outcomes {
                     changes
                         .meta
@@ -329,7 +345,22 @@ impl CommittedState {
                 let row = meta_rows::encode(&self.collected);
                 changes.meta.insert(meta_rows::collected_key(), Some(row));
                 self.close(index, closed, changes);
+                self.horizon = self.horizon.max(horizon);
             }
+        }
+    }
+
+    fn sweep(&mut self, tombstones: Vec<(Key, Timestamp)>, changes: &mut Changes) {
+        for (key, timestamp) in tombstones {
+            assert!(
+                timestamp <= self.horizon,
+                "only below the horizon, {}, is a tombstone swept, not that of {key} at {timestamp}",
+                self.horizon
+            );
+            let row = meta_rows::tombstone_key(timestamp, &key);
+            changes.meta.insert(row, None);
+            let up_to = changes.swept.entry(key).or_default();
+            *up_to = timestamp.max(*up_to);
         }
     }
 
@@ -343,6 +374,10 @@ impl CommittedState {
     ) {
         self.highest = self.highest.max(timestamp);
         self.recent.insert(index, &key, timestamp, value.clone());
+        if value.is_none() {
+            let row = meta_rows::tombstone_key(timestamp, &key);
+            changes.meta.insert(row, Some(Bytes::new()));
+        }
         changes.versions.push(VersionRow {
             key,
             timestamp,
@@ -551,6 +586,12 @@ impl CommittedState {
     /// Asserts what must hold.
     pub(crate) fn invariants(&self) {
         self.recent.invariants();
+        assert!(
+            self.horizon <= self.closed,
+            "the horizon {} is never above what is closed, {}",
+            self.horizon,
+            self.closed
+        );
         let prepared = self
             .markers
             .values()

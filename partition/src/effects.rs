@@ -105,6 +105,10 @@ pub(crate) enum Effect {
         outcomes_kept_from: Timestamp,
         /// Nobody needs the log up to here: every member has it, or gets a snapshot.
         replicated: LogIndex,
+        /// Nobody reads below this any more; at most `closed`.
+        horizon: Timestamp,
+        /// Tombstones at or below the horizon that held before: they go, with everything that they hide.
+        tombstones: Vec<(Key, Timestamp)>,
     },
 }
 

@@ -16,12 +16,12 @@
 use crate::committed_state::CommittedState;
 use crate::event::{ReplicaContext, ReplicaEffect};
 use crate::log::LogRecord;
+use crate::meta_rows;
 use crate::recent_writes::RecentWrites;
 use crate::replica::{RECENT_WRITES_BYTES_MAX, Replica};
 use crate::replication::Installed;
 use crate::snapshot::{ChunkBody, Head};
-use crate::versions::{StoreAnswer, StoreQuery, StoreResult, StoreTask};
-use bytes::Bytes;
+use crate::versions::{StoreAnswer, StoreTask};
 use std::collections::VecDeque;
 use wire::ids::{LogIndex, Term};
 use wire::message::{InstallingStatus, LogPosition, SnapshotChunk};
@@ -128,10 +128,7 @@ impl Replica {
                     index: LogIndex(sequence + 1),
                 },
             };
-            let Head {
-                descriptor, closed, ..
-            } = &installing.head;
-            let batch = body.into_batch(descriptor, incarnation, applied, *closed);
+            let batch = body.into_batch(&installing.head, incarnation, applied);
             out.push(ReplicaEffect::Store(StoreTask::Apply(batch)));
             if is_last {
                 out.push(ReplicaEffect::Store(StoreTask::Persist));
@@ -173,14 +170,11 @@ impl Replica {
         self.next_ticket += 1;
         let ticket = self.next_ticket;
         installing.stage = Stage::Reading { ticket };
-        let all = StoreQuery::MetaPrefix {
-            prefix: Bytes::new(),
-        };
         out.push(ReplicaEffect::Store(StoreTask::Query {
             partition,
             incarnation,
             ticket,
-            queries: vec![all],
+            queries: meta_rows::for_a_start(installing.head.closed),
         }));
     }
 
@@ -198,12 +192,13 @@ impl Replica {
         if !matches!(installing.stage, Stage::Reading { ticket: asked } if asked == ticket) {
             return false;
         }
-        let [StoreResult::MetaRows(rows)] = &answer.results[..] else {
-            panic!("the store answers small rows, not {:?}", answer.results);
-        };
+        let rows = meta_rows::found_at_a_start(answer.results.clone());
         let at = installing.position.index;
         let recent = RecentWrites::new(answer.newest, at, RECENT_WRITES_BYTES_MAX);
-        let state = CommittedState::rebuild(recent, installing.head.closed, rows);
+        let Head {
+            closed, horizon, ..
+        } = installing.head;
+        let state = CommittedState::rebuild(recent, closed, horizon, &rows);
         let state = state.unwrap_or_else(|error| panic!("what was installed: {error}"));
         installing.stage = Stage::Ready(Box::new(state));
         self.maybe_install(cx, out);

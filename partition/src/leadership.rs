@@ -11,7 +11,7 @@
 //! - Every request is answered exactly once, with `LeadershipLost` if nothing else.
 
 use crate::asker::Asker;
-use crate::collection::Slot;
+use crate::collection::Question;
 use crate::overlay::Overlay;
 use crate::replication::Quorum;
 use crate::request_waiting_list::RequestWaitingList;
@@ -51,8 +51,12 @@ pub(crate) struct Leadership {
     pub(crate) closed: Timestamp,
     /// When to look for what can be collected.
     pub(crate) collect_due: Duration,
-    /// The question about old outcomes that the store was asked, and the slots that it is about.
-    pub(crate) collecting: Option<(u64, Vec<Slot>)>,
+    /// What the store was asked of old outcomes and tombstones, under this ticket.
+    pub(crate) collecting: Option<(u64, Question)>,
+    /// Every tombstone at or below this is swept.
+    pub(crate) swept: Timestamp,
+    /// The entry that sweeps some, after which it looks for more.
+    pub(crate) sweeping: Option<LogIndex>,
 }
 
 impl Leadership {
@@ -74,6 +78,8 @@ impl Leadership {
             closed: Timestamp::ZERO,
             collect_due,
             collecting: None,
+            swept: Timestamp::ZERO,
+            sweeping: None,
         }
     }
 

@@ -12,6 +12,7 @@ pub mod log;
 pub mod replication;
 pub mod versions;
 
+mod admission;
 mod applying;
 mod asker;
 mod collection;
@@ -42,6 +43,7 @@ mod scenarios;
 #[cfg(feature = "mutants")]
 mod mutant;
 
+pub use admission::{Admission, NoRoom};
 pub use asker::Asker;
 pub use evaluation::OUTCOME_RETENTION;
 pub use event::{ReplicaContext, ReplicaEffect, ReplicaEvent};

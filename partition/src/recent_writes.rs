@@ -70,6 +70,12 @@ impl RecentWrites {
         self.horizon
     }
 
+    /// The timestamp of the newest version of all, here or evicted.
+    pub(crate) fn newest(&self) -> Timestamp {
+        let last = self.by_time.last().map(|(timestamp, _)| *timestamp);
+        last.unwrap_or_default().max(self.horizon)
+    }
+
     /// Whether a store snapshot that contains the entries up to `applied` and what is here together
     /// hold every version.
     pub(crate) fn completes(&self, applied: LogIndex) -> bool {

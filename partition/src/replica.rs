@@ -8,24 +8,25 @@
 //!   is durable here, so that a restart never finds a store ahead of its log.
 //! - Without leadership nothing is answered but *not the leader*.
 
+use crate::admission::Admission;
 use crate::collection::COLLECT_EVERY;
 use crate::committed_state::CommittedState;
 use crate::event::{ReplicaContext, ReplicaEffect, ReplicaEvent};
 use crate::installing::Installing;
 use crate::leadership::Leadership;
 use crate::log::{LogRecord, RecoveredReplica};
+use crate::meta_rows;
 use crate::recent_writes::RecentWrites;
 use crate::replication::{
     Replication, ReplicationConfig, ReplicationEffect, ReplicationTiming, Role,
 };
 use crate::snapshot::SnapshotReading;
 use crate::transfer::EarlyRequests;
-use crate::versions::{AppliedState, Store, StoreBatch, StoreError, StoreQuery, StoreResult};
-use bytes::Bytes;
+use crate::versions::{AppliedState, Store, StoreBatch, StoreError};
 use clock::{Now, Timestamp};
 use std::collections::VecDeque;
 use std::time::Duration;
-use wire::ids::{LogIndex, NodeId, PartitionId, Term};
+use wire::ids::{LogIndex, NodeId, Term};
 use wire::keys::Descriptor;
 use wire::message::{Leading, LogPosition, PartitionReply, ReplicaRole, ReplicaStatus};
 
@@ -114,6 +115,10 @@ pub struct Replica {
     pub(crate) early: EarlyRequests,
     /// Whether its node is fit to lead.
     fit_to_lead: bool,
+    /// How long versions are kept; `None` while that is not known: then no horizon is raised.
+    pub(crate) retention: Option<Duration>,
+    /// Whether it takes new writes while it leads.
+    pub(crate) admission: Admission,
     /// Numbers requests that wait, and questions to the store.
     pub(crate) next_ticket: u64,
     /// What replication wants done and was not yet followed up.
@@ -153,12 +158,15 @@ impl Replica {
         let applied = applied.unwrap_or(AppliedState {
             position: recovered.base,
             closed: Timestamp::ZERO,
+            horizon: Timestamp::ZERO,
             newest: Timestamp::ZERO,
         });
         let fed = applied.position;
-        let rows = meta_rows_of(store, partition, incarnation)?;
+        let wanted = meta_rows::for_a_start(applied.closed);
+        let found = store.query(partition, incarnation, &wanted)?;
+        let rows = meta_rows::found_at_a_start(found.results);
         let recent = RecentWrites::new(applied.newest, fed.index, RECENT_WRITES_BYTES_MAX);
-        let state = CommittedState::rebuild(recent, applied.closed, &rows)?;
+        let state = CommittedState::rebuild(recent, applied.closed, applied.horizon, &rows)?;
         let replication = Replication::new(
             ReplicationConfig {
                 me: config.me,
@@ -194,6 +202,8 @@ impl Replica {
             leadership: None,
             early: EarlyRequests::new(),
             fit_to_lead: true,
+            retention: None,
+            admission: Admission::default(),
             next_ticket: 0,
             effects: Vec::new(),
             reading: None,
@@ -325,6 +335,26 @@ impl Replica {
         self.replication.term()
     }
 
+    /// Under which its rows stand in the store.
+    pub fn incarnation(&self) -> u32 {
+        self.incarnation
+    }
+
+    /// Nobody reads below this any more.
+    pub fn horizon(&self) -> Timestamp {
+        self.state.horizon()
+    }
+
+    /// Versions are kept at least this long from now on.
+    pub fn set_retention(&mut self, retention: Duration) {
+        self.retention = Some(retention);
+    }
+
+    /// From now on it takes new writes, or refuses them, while it leads.
+    pub fn set_admission(&mut self, admission: Admission) {
+        self.admission = admission;
+    }
+
     /// Its range and members.
     pub fn descriptor(&self) -> &Descriptor {
         &self.descriptor
@@ -360,6 +390,7 @@ impl Replica {
             commit: self.replication.commit(),
             last: self.replication.last().index,
             promise: leadership.map_or(Timestamp::ZERO, Leadership::promise),
+            horizon: self.state.horizon(),
             locks: self.state.locks().len() as u64,
             waiting: waiting as u64,
             installing: self.installing.as_ref().map(Installing::status),
@@ -485,20 +516,5 @@ impl Replica {
             out.push(ReplicaEffect::Reply { to, reply });
         }
         out.push(ReplicaEffect::LostLeadership);
-    }
-}
-
-fn meta_rows_of(
-    store: &dyn Store,
-    partition: PartitionId,
-    incarnation: u32,
-) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
-    let all = StoreQuery::MetaPrefix {
-        prefix: Bytes::new(),
-    };
-    let answer = store.query(partition, incarnation, &[all])?;
-    match answer.results.into_iter().next() {
-        Some(StoreResult::MetaRows(rows)) => Ok(rows),
-        other => panic!("the store answers small rows, not {other:?}"),
     }
 }

@@ -3,6 +3,7 @@
 mod harness;
 
 mod abandoned;
+mod admission;
 mod contention;
 mod histories;
 #[cfg(feature = "mutants")]
@@ -12,6 +13,7 @@ mod one_partition;
 mod reading;
 mod replication;
 mod restart;
+mod retention;
 mod several_partitions;
 mod snapshots;
 mod transfer;

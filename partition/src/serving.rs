@@ -2,7 +2,7 @@
 //! that wait when what they wait for has come about.
 
 use crate::asker::Asker;
-use crate::collection::{self, Slot};
+use crate::collection::{self, Question};
 use crate::committed_state::{MarkerState, Released};
 use crate::effects::{self, Effect};
 use crate::evaluation::{Evaluator, OUTCOME_RETENTION, StoreAnswers, Verdict};
@@ -73,7 +73,11 @@ impl Replica {
                 descriptor,
             });
         }
-        if leadership.is_overloaded() {
+        let is_new_write = matches!(
+            request,
+            PartitionRequest::Commit(_) | PartitionRequest::Prepare(_)
+        );
+        if leadership.is_overloaded() || is_new_write && self.admission.is_backlogged {
             return Err(PartitionError::Overloaded { partition });
         }
         Ok(())
@@ -118,6 +122,7 @@ impl Replica {
             unreplicated: &mut leadership.unreplicated,
             promise,
             closed,
+            no_room: self.admission.no_room,
             answers: &waiter.answers,
             crowded_out: waiter.crowded_out,
             out_of_patience: since.is_some_and(|since| cx.now.monotonic >= since + patience),
@@ -357,9 +362,9 @@ impl Replica {
         let Some(leadership) = &mut self.leadership else {
             return;
         };
-        let is_answer = |(asked, _): &mut (u64, Vec<Slot>)| *asked == ticket;
-        if let Some((_, slots)) = leadership.collecting.take_if(is_answer) {
-            return self.collect(cx, &slots, &answer);
+        let is_answer = |(asked, _): &mut (u64, Question)| *asked == ticket;
+        if let Some((_, question)) = leadership.collecting.take_if(is_answer) {
+            return self.collect(cx, &question, &answer);
         }
         let Some(queries) = leadership.asked.remove(&ticket) else {
             // It was asked in an earlier leadership.
@@ -445,35 +450,47 @@ impl Replica {
         let Some(leadership) = &mut self.leadership else {
             return;
         };
-        if !leadership.serving || now < leadership.collect_due {
+        let stored = self.stored;
+        let goes_on = leadership
+            .sweeping
+            .take_if(|index| *index <= stored)
+            .is_some();
+        if !leadership.serving || now < leadership.collect_due && !goes_on {
             return;
         }
         let is_long = self.replication.log_bytes() > self.timing.held_back_bytes_max;
-        leadership.collect_due = now
-            + match is_long {
-                true => collection::COLLECT_LONG_EVERY,
-                false => collection::COLLECT_EVERY,
-            };
-        out.extend(
-            collection::abandoned(&self.state, cx.now.earliest())
-                .into_iter()
-                .map(push),
-        );
-        let slots = collection::slots(&self.state);
-        if slots.is_empty() {
+        if now >= leadership.collect_due {
+            leadership.collect_due = now
+                + match is_long {
+                    true => collection::COLLECT_LONG_EVERY,
+                    false => collection::COLLECT_EVERY,
+                };
+            let abandoned = collection::abandoned(&self.state, cx.now.earliest());
+            out.extend(abandoned.into_iter().map(push));
+        }
+        if leadership.collecting.is_some() {
+            return;
+        }
+        // What a sweep under way removes would be found again.
+        let swept = match leadership.sweeping {
+            Some(_) => Timestamp::MAX,
+            None => leadership.swept,
+        };
+        let question = Question::new(&self.state, swept);
+        let queries = question.queries();
+        if queries.is_empty() {
             let nothing = StoreAnswer {
                 applied: LogIndex(0),
                 newest: Timestamp::ZERO,
                 results: Vec::new(),
             };
-            return self.collect(cx, &[], &nothing);
+            return self.collect(cx, &question, &nothing);
         }
-        let queries = slots.iter().map(|slot| slot.query()).collect();
-        leadership.collecting = Some((ticket, slots));
+        leadership.collecting = Some((ticket, question));
         out.push(self.ask(ticket, queries));
     }
 
-    fn collect(&mut self, cx: &ReplicaContext, slots: &[Slot], old: &StoreAnswer) {
+    fn collect(&mut self, cx: &ReplicaContext, question: &Question, found: &StoreAnswer) {
         if self.replication.is_draining() || self.replication.handed_over_to().is_some() {
             // Nothing more is proposed: the next leader collects.
             return;
@@ -485,9 +502,10 @@ impl Replica {
         let Some(leadership) = &mut self.leadership else {
             return;
         };
-        let true_time = cx.now.earliest().minus(collection::CLOSED_BEHIND);
+        let earliest = cx.now.earliest();
+        let true_time = earliest.minus(collection::CLOSED_BEHIND);
         let closed = true_time.min(leadership.promise()).max(leadership.closed);
-        let dropped = collection::outcomes_to_drop(&self.state, slots, &old.results);
+        let dropped = collection::outcomes_to_drop(&self.state, &question.slots, &found.results);
         let (outcomes, mut kept_from) = dropped.unwrap_or_else(|error| panic!("{error}"));
         if kept_from == Timestamp::ZERO {
             // The first time: nothing can have been over before.
@@ -497,8 +515,22 @@ impl Replica {
             true => 1,
             false => collection::REPLICATED_STEP,
         };
-        let worth = collection::is_worth_an_entry(&self.state, closed, replicated, step);
-        if outcomes.is_empty() && !worth {
+        let tombstones = collection::tombstones_to_sweep(question, &found.results);
+        let tombstones = tombstones.unwrap_or_else(|error| panic!("{error}"));
+        match question.tombstones_up_to {
+            // There may be more: it looks again when the store has done with these.
+            Some(_) if !tombstones.is_empty() => {
+                leadership.sweeping = Some(self.replication.last().index.next());
+            }
+            Some(up_to) => leadership.swept = up_to,
+            None => {}
+        }
+        // No further than a majority's clocks vouch for: one clock that runs ahead must not cost history.
+        let vouched = earliest.min(leadership.promise());
+        let horizon = collection::horizon(&self.state, closed, vouched, self.retention);
+        let worth = collection::is_worth_an_entry(&self.state, closed, replicated, step)
+            || collection::is_horizon_worth_an_entry(&self.state, horizon, self.retention);
+        if outcomes.is_empty() && tombstones.is_empty() && !worth {
             return;
         }
         leadership.closed = closed;
@@ -507,6 +539,8 @@ impl Replica {
             outcomes,
             outcomes_kept_from: kept_from,
             replicated,
+            horizon,
+            tombstones,
         };
         self.propose(effect, None);
     }

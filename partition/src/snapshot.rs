@@ -6,8 +6,9 @@
 //!   one view, page by page ─► chunk: rows ······ wire ······► batch under a fresh incarnation
 //! ```
 //!
-//! The first chunk says what the rows are of: range and members, the closed timestamp, and the promise
-//! that the leader had (R9: snapshots carry it, so that nobody who starts from one can be elected
+//! The first chunk says what the rows are of: range and members, the closed timestamp, the retention
+//! horizon (the rows below it may have gaps, so whoever starts from them refuses reads there too), and the
+//! promise that the leader had (R9: snapshots carry it, so that nobody who starts from one can be elected
 //! without having heard of it).
 
 use crate::event::ReplicaEffect;
@@ -32,6 +33,7 @@ const BODY_VERSION: u8 = 1;
 pub(crate) struct Head {
     pub(crate) descriptor: Descriptor,
     pub(crate) closed: Timestamp,
+    pub(crate) horizon: Timestamp,
     pub(crate) promised: Timestamp,
 }
 
@@ -76,18 +78,19 @@ impl ChunkBody {
     /// As a batch of a replica, after which it stands at `applied`.
     pub(crate) fn into_batch(
         self,
-        descriptor: &Descriptor,
+        head: &Head,
         incarnation: u32,
         applied: LogPosition,
-        closed: Timestamp,
     ) -> StoreBatch {
         let versions = self.versions.into_iter();
         let meta = self.meta.into_iter();
         StoreBatch {
-            partition: descriptor.partition,
+            partition: head.descriptor.partition,
             incarnation,
             applied,
-            closed,
+            closed: head.closed,
+            horizon: head.horizon,
+            swept: Vec::new(),
             versions: versions
                 .map(|(key, timestamp, value)| VersionRow {
                     key,
@@ -164,6 +167,7 @@ impl Replica {
         let head = reading.after.is_none().then(|| Head {
             descriptor: self.descriptor.clone(),
             closed: page.state.closed,
+            horizon: page.state.horizon,
             promised: promised.unwrap_or_default(),
         });
         reading.after = page.next.clone();

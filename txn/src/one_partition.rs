@@ -27,6 +27,15 @@ pub(crate) fn reason_of(refusal: Refusal) -> AbortReason {
         // A stale attempt is followed up at the record; that it is told at all means it was closed.
         Refusal::StaleAttempt | Refusal::Closed => AbortReason::Closed,
         Refusal::OtherIdentity => AbortReason::OtherIdentity,
+        Refusal::DiskFull {
+            node,
+            free,
+            reserve,
+        } => AbortReason::DiskFull {
+            node,
+            free,
+            reserve,
+        },
     }
 }
 

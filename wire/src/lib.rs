@@ -3,6 +3,7 @@
 //! - [`message`]: everything that is said, as types;
 //! - [`frame`], [`handshake`]: how it lies on a connection, without any IO;
 //! - [`io`]: the listener and the channels between nodes;
+//! - [`settings`]: what holds for the whole cluster, and where it stands;
 //! - [`client`]: the library for programs that use the store.
 
 pub mod client;
@@ -12,6 +13,7 @@ pub mod ids;
 pub mod io;
 pub mod keys;
 pub mod message;
+pub mod settings;
 
 mod random;
 

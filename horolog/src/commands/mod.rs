@@ -16,6 +16,7 @@ pub(crate) mod partitions;
 pub(crate) mod put;
 pub(crate) mod rebuild;
 pub(crate) mod scan;
+pub(crate) mod settings;
 pub(crate) mod shell;
 pub(crate) mod start;
 pub(crate) mod status;

@@ -5,7 +5,7 @@ use crate::io::open_files;
 use crate::io::signals::StopSignals;
 use crate::splits;
 use crate::text::bytes::Text;
-use crate::text::quantity::{micros, parse_clock_bound};
+use crate::text::quantity::{micros, parse_bytes, parse_clock_bound};
 use clap::Args;
 use clock::io::BoundSource;
 use node::io::server::{Server, ServerHandle, ServerOptions};
@@ -60,6 +60,12 @@ pub(crate) struct Start {
     #[arg(long, value_name = "DURATION", value_parser = parse_clock_bound)]
     #[arg(env = "HOROLOG_CLOCK_BOUND")]
     clock_bound: Option<Duration>,
+
+    /// With less than this free on its disk, the node's leaders refuse writes; 0: never. Reads go on.
+    /// Unless it is given: 1GiB, or a twentieth of a small disk
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    #[arg(env = "HOROLOG_DISK_RESERVE")]
+    disk_reserve: Option<u64>,
 
     /// Into how many partitions the default keyspace is divided at founding, spread over a to z
     #[arg(long, value_name = "N", default_value_t = 4)]
@@ -126,6 +132,7 @@ impl Start {
             join: self.join,
             splits,
             clock,
+            disk_reserve: self.disk_reserve,
             small: self.small,
             held_back_bytes_max: self.held_back_max,
             timing: Timing::default(),

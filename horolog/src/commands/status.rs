@@ -73,6 +73,7 @@ fn text(map: &MapAnswer, answers: &[Answer]) -> String {
         "LEADS",
         "REPLICAS",
         "LOG",
+        "FREE",
     ];
     parts.push(table(&header, &rows) + &silences(answers) + &clocks(answers));
     let rows: Vec<Vec<String>> = map
@@ -205,10 +206,24 @@ fn node_row(answer: &Answer) -> Vec<String> {
                 leads.to_string(),
                 status.replicas.len().to_string(),
                 quantity::bytes(status.log_bytes),
+                free_space(status),
             ]);
         }
     }
     row
+}
+
+/// What is free on a node's disk, and whether that is too little.
+fn free_space(status: &NodeStatus) -> String {
+    match status.disk_free {
+        None => "?".to_owned(),
+        Some(free) if free < status.disk_reserve => format!(
+            "{}: NO WRITES, below the reserve of {}",
+            quantity::bytes(free),
+            quantity::bytes(status.disk_reserve)
+        ),
+        Some(free) => quantity::bytes(free),
+    }
 }
 
 fn leads(replica: &ReplicaStatus) -> bool {
@@ -323,6 +338,8 @@ fn node_json(answer: &Answer) -> Value {
                 .timestamp("hybrid_clock", status.hybrid_clock)
                 .timestamp("ceiling", status.ceiling)
                 .with("log_bytes", status.log_bytes)
+                .with("disk_free", status.disk_free)
+                .with("disk_reserve", status.disk_reserve)
                 .with("drift_refused", status.drift_refused)
                 .with("coordinating", status.coordinating)
                 .with("replicas", replicas)
@@ -367,6 +384,7 @@ fn replica_json(replica: &ReplicaStatus) -> Value {
         .with("stored", replica.stored.0)
         .with("commit", replica.commit.0)
         .with("last", replica.last.0)
+        .timestamp("horizon", replica.horizon)
         .timestamp("promise", replica.promise)
         .with("locks", replica.locks)
         .with("waiting", replica.waiting)

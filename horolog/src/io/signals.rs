@@ -9,7 +9,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub(crate) struct StopSignals {
     interrupt: Signal,
     terminate: Signal,
+    /// Caught so that it does nothing: a write beyond the limit of a file's size is then an error that
+    /// names the file, instead of a death without a word.
+    _file_too_large: Signal,
 }
+
+/// SIGXFSZ, which `SignalKind` has no name for.
+const FILE_TOO_LARGE: i32 = 25;
 
 impl StopSignals {
     /// Catches them. Call it inside a runtime.
@@ -17,6 +23,7 @@ impl StopSignals {
         Ok(StopSignals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            _file_too_large: signal(SignalKind::from_raw(FILE_TOO_LARGE))?,
         })
     }
 

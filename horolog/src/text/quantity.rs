@@ -6,7 +6,7 @@ use std::time::Duration;
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong = || {
         format!(
-            "'{text}' is not a duration: write a number and its unit, for example 500us, 1.5ms or 2s (units: ns, us, ms, s, min)"
+            "'{text}' is not a duration: write a number and its unit, for example 500us, 1.5ms or 2s (units: ns, us, ms, s, min, h)"
         )
     };
     let digits = text
@@ -19,7 +19,8 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
         "us" | "µs" | "μs" => 1e-6,
         "ms" => 1e-3,
         "s" => 1.0,
-        "min" => 60.0,
+        "min" | "m" => 60.0,
+        "h" => 3_600.0,
         _ => return Err(wrong()),
     };
     Duration::try_from_secs_f64(number * seconds).map_err(|_| wrong())
@@ -81,6 +82,27 @@ pub(crate) fn bytes(n: u64) -> String {
     format!("{} {}", short(value), UNITS[unit])
 }
 
+/// Reads a number of bytes such as `512MiB`, `1.5GiB` or `0`.
+pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
+    let wrong = || {
+        format!(
+            "'{text}' is not a size: write a number and its unit, for example 512MiB or 1.5GiB (units: B, KiB, MiB, GiB, TiB)"
+        )
+    };
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.');
+    let (number, unit) = text.split_at(digits.unwrap_or(text.len()));
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    let bytes = match unit.trim_start() {
+        "" | "B" => number,
+        "KiB" | "K" => number * 1024.0,
+        "MiB" | "M" => number * 1024.0 * 1024.0,
+        "GiB" | "G" => number * 1024.0 * 1024.0 * 1024.0,
+        "TiB" | "T" => number * 1024.0 * 1024.0 * 1024.0 * 1024.0,
+        _ => return Err(wrong()),
+    };
+    Ok(bytes as u64)
+}
+
 /// At most one digit after the point, none from 100 on or if it is zero.
 fn short(value: f64) -> String {
     let text = if value >= 100.0 {
@@ -94,6 +116,16 @@ fn short(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_are_read_with_their_units() {
+        assert_eq!(parse_bytes("0"), Ok(0));
+        assert_eq!(parse_bytes("1.5 KiB"), Ok(1536));
+        assert_eq!(parse_bytes("2GiB"), Ok(2 << 30));
+        for wrong in ["", "GiB", "1 MB", "-1"] {
+            assert!(parse_bytes(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn durations_need_their_unit() {

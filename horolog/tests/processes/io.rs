@@ -15,6 +15,6 @@ mod story;
 pub(super) use cluster::Cluster;
 pub(super) use deadline::{Stopwatch, until};
 pub(super) use process::Process;
-pub(super) use program::{Program, repository};
+pub(super) use program::{Ended, Program, repository};
 pub(super) use reserved_port::ReservedPort;
 pub(super) use story::story;

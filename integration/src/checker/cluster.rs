@@ -3,9 +3,10 @@
 
 use super::{StoredVersions, Violation};
 use bytes::Bytes;
+use clock::Timestamp;
 use std::collections::BTreeMap;
 use wire::ids::{LogIndex, NodeId, PartitionId};
-use wire::keys::RangeMap;
+use wire::keys::{Key, RangeMap};
 use wire::message::{MapAnswer, NodeStatus, ReplicaRole};
 
 const PROPERTY: &str = "the cluster after healing";
@@ -19,10 +20,23 @@ pub struct ReplicaContents {
     pub partition: PartitionId,
     /// Up to which entry of its log.
     pub applied: LogIndex,
-    /// Every version.
+    /// Nobody reads below this any more.
+    pub horizon: Timestamp,
+    /// Every version that is there.
     pub versions: StoredVersions,
+    /// Every version that was removed because nobody could read it any more.
+    pub removed: StoredVersions,
     /// The rows beside the versions: locks, markers, records, outcomes.
     pub meta: BTreeMap<Bytes, Bytes>,
+}
+
+impl ReplicaContents {
+    /// The versions of a key that can be read: what is newer than the horizon, and what holds there.
+    fn readable(&self, key: &Key) -> &[(Timestamp, Option<Bytes>)] {
+        let versions = self.versions.get(key).map_or(&[][..], |versions| versions);
+        let above = versions.partition_point(|(timestamp, _)| *timestamp <= self.horizon);
+        &versions[above.saturating_sub(1)..]
+    }
 }
 
 /// The whole cluster.
@@ -65,16 +79,19 @@ impl ClusterState {
         nodes.join("; ")
     }
 
-    /// What the partitions hold together, read from the first replica of each.
+    /// All versions that the partitions ever held, by what their replicas hold and have removed.
     pub fn versions(&self) -> StoredVersions {
-        let mut versions = StoredVersions::new();
-        let mut seen = std::collections::BTreeSet::new();
+        let mut merged: BTreeMap<Key, BTreeMap<Timestamp, Option<Bytes>>> = BTreeMap::new();
         for replica in &self.replicas {
-            if seen.insert(replica.partition) {
-                versions.extend(replica.versions.clone());
+            for (key, versions) in replica.versions.iter().chain(&replica.removed) {
+                let versions = versions.iter().cloned();
+                merged.entry(key.clone()).or_default().extend(versions);
             }
         }
-        versions
+        let merged = merged.into_iter();
+        merged
+            .map(|(key, versions)| (key, versions.into_iter().collect()))
+            .collect()
     }
 }
 
@@ -104,8 +121,40 @@ pub fn check_cluster(state: &ClusterState) -> Result<(), Violation> {
         }
     }
     check_leaders(state)?;
+    for replica in &state.replicas {
+        check_retained(replica)?;
+    }
     check_equal(state)?;
     check_nothing_left(state)
+}
+
+/// Reads at or above the horizon find what they would find if nothing had ever been removed.
+fn check_retained(replica: &ReplicaContents) -> Result<(), Violation> {
+    for (key, removed) in &replica.removed {
+        let left = replica
+            .versions
+            .get(key)
+            .map_or(&[][..], |versions| versions);
+        // What went with a whole replica came back with the one that took its place.
+        let is_left = |at: &Timestamp| left.iter().any(|(timestamp, _)| timestamp == at);
+        let newest_removed = removed.iter().rfind(|(timestamp, _)| !is_left(timestamp));
+        let newest_removed = newest_removed.map(|(timestamp, value)| (*timestamp, value));
+        let at_horizon = left
+            .iter()
+            .rfind(|(timestamp, _)| *timestamp <= replica.horizon);
+        let Some((timestamp, value)) = newest_removed else {
+            continue;
+        };
+        let is_hidden = at_horizon.is_some_and(|(newer, _)| *newer >= timestamp);
+        if timestamp > replica.horizon || (value.is_some() && !is_hidden) {
+            let why = format!(
+                "{} removed {value:?} of {key} at {timestamp} although reads at the horizon, {}, find it; left is {left:?}",
+                replica.node, replica.horizon
+            );
+            return Err(Violation::new(PROPERTY, &[], why));
+        }
+    }
+    Ok(())
 }
 
 fn check_leaders(state: &ClusterState) -> Result<(), Violation> {
@@ -165,7 +214,8 @@ fn difference(one: &ReplicaContents, other: &ReplicaContents) -> Option<String> 
     }
     let keys = one.versions.keys().chain(other.versions.keys());
     for key in keys {
-        let (a, b) = (one.versions.get(key), other.versions.get(key));
+        // Each replica removes what nobody can read in its own time.
+        let (a, b) = (one.readable(key), other.readable(key));
         if a != b {
             return Some(format!("{key} is {a:?} and {b:?}"));
         }
@@ -190,7 +240,9 @@ mod tests {
             node: NodeId(node),
             partition: PartitionId(1),
             applied: LogIndex(applied),
+            horizon: Timestamp::ZERO,
             versions: StoredVersions::from([(key("a"), vec![(ts(1), Some(value.into()))])]),
+            removed: StoredVersions::new(),
             meta: BTreeMap::new(),
         }
     }
@@ -212,6 +264,25 @@ mod tests {
             replicas,
             ..ClusterState::default()
         })
+    }
+
+    #[test]
+    fn removing_what_can_be_read_is_found() {
+        let removed = |horizon, at, value: Option<&'static str>| {
+            let mut replica = replica(1, 5, "x");
+            replica.horizon = ts(horizon);
+            let value = value.map(Bytes::from);
+            replica.removed = StoredVersions::from([(key("b"), vec![(ts(at), value)])]);
+            replica
+        };
+        assert_eq!(verdict(vec![removed(10, 9, None)]), Ok(()));
+        assert!(verdict(vec![removed(10, 11, None)]).is_err());
+        assert!(verdict(vec![removed(10, 9, Some("y"))]).is_err());
+        let mut superseded = removed(10, 9, Some("y"));
+        superseded
+            .versions
+            .insert(key("b"), vec![(ts(10), Some("z".into()))]);
+        assert_eq!(verdict(vec![superseded]), Ok(()));
     }
 
     #[test]

@@ -83,7 +83,7 @@ pub enum Expectation {
 
 /// Everything that is checked of a history and of what the store holds in the end.
 ///
-/// `stored` must hold every version ever committed: nothing may have been collected as garbage.
+/// `stored` must hold every version ever committed, those too that were removed below the horizon.
 pub fn check_history(
     history: &History,
     stored: &StoredVersions,

@@ -5,8 +5,11 @@ use super::disk::Disk;
 use super::network::{DelayModel, Seat};
 use super::options::WorldOptions;
 use crate::checker::{ReplicaContents, StoredVersions};
+use clock::Timestamp;
 use node::{Event, Node, NodeConfig};
-use partition::versions::{MemoryStore, Store, StoreQuery, StoreReport, StoreResult, StoreTask};
+use partition::versions::{
+    MemoryStore, Store, StoreQuery, StoreReport, StoreResult, StoreTask, VersionRow,
+};
 use std::time::Duration;
 use wire::SplitMix64;
 use wire::ids::NodeId;
@@ -219,13 +222,19 @@ impl Machine {
                 .copied()
                 .unwrap_or_default();
             let range = &replica.descriptor().range;
-            let mut versions = StoredVersions::new();
-            for row in self.store.versions(incarnation) {
-                if range.contains(&row.key) {
+            let of_range = |rows: &mut dyn Iterator<Item = VersionRow>| {
+                let mut versions = StoredVersions::new();
+                for row in rows.filter(|row| range.contains(&row.key)) {
                     let chain = versions.entry(row.key).or_default();
                     chain.push((row.timestamp, row.value));
                 }
-            }
+                versions
+            };
+            let stored = of_range(&mut self.store.versions(incarnation));
+            let removed = of_range(&mut self.store.removed());
+            let applied = self.store.applied(*partition, incarnation);
+            let applied = applied.map_err(|error| error.to_string())?;
+            let horizon = applied.map_or(Timestamp::ZERO, |state| state.horizon);
             let everything = [StoreQuery::MetaPrefix {
                 prefix: Default::default(),
             }];
@@ -239,7 +248,9 @@ impl Machine {
                 node: me,
                 partition: *partition,
                 applied: answer.applied,
-                versions,
+                horizon,
+                versions: stored,
+                removed,
                 meta,
             });
         }

@@ -300,6 +300,7 @@ fn draw_timing(random: &mut SplitMix64) -> Timing {
             probe_every: ms(100 + random.below(400)),
             probe_soon: ms(20 + random.below(80)),
         },
+        retention: *pick(random, &[ms(500), ms(5_000), ms(3_600_000)]),
         ..Timing::default()
     }
 }

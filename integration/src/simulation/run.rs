@@ -136,6 +136,7 @@ fn run_world(
     check_history(world.history(), &stored, expectation)?;
     let mut summary = Summary::of(seed, world.history());
     summary.virtual_time = world.now();
+    summary.removed = world.removed();
     summary.faults.clone_from(world.faults());
     summary.marks.clone_from(world.marks());
     summary.hash = world.trace().hash();

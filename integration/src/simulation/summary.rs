@@ -24,6 +24,8 @@ pub struct Summary {
     pub without_effect: usize,
     /// Commits whose outcome had to be asked for.
     pub asked_for: usize,
+    /// Versions that stores removed because nobody could read them any more.
+    pub removed: usize,
     /// How often each kind of fault struck.
     pub faults: BTreeMap<FaultKind, u64>,
     /// The rare branches that were seen.
@@ -45,6 +47,7 @@ impl Summary {
             across: 0,
             without_effect: 0,
             asked_for: 0,
+            removed: 0,
             faults: BTreeMap::new(),
             marks: Marks::default(),
             hash: 0,
@@ -81,6 +84,8 @@ pub struct Totals {
     /// As in [`Summary`].
     pub asked_for: usize,
     /// As in [`Summary`].
+    pub removed: usize,
+    /// As in [`Summary`].
     pub faults: BTreeMap<FaultKind, u64>,
     /// As in [`Summary`].
     pub marks: Marks,
@@ -98,6 +103,7 @@ impl Totals {
         self.across += summary.across;
         self.without_effect += summary.without_effect;
         self.asked_for += summary.asked_for;
+        self.removed += summary.removed;
         self.events += summary.events;
         self.marks.add(&summary.marks);
         for (kind, count) in &summary.faults {
@@ -117,8 +123,13 @@ impl fmt::Display for Totals {
         )?;
         writeln!(
             f,
-            "{} transactions acknowledged ({} committed, {} of them over several partitions), {} without effect, {} outcomes asked for",
-            self.acknowledged, self.committed, self.across, self.without_effect, self.asked_for
+            "{} transactions acknowledged ({} committed, {} of them over several partitions), {} without effect, {} outcomes asked for, {} old versions removed",
+            self.acknowledged,
+            self.committed,
+            self.across,
+            self.without_effect,
+            self.asked_for,
+            self.removed
         )?;
         let faults: u64 = self.faults.values().sum();
         write!(f, "{faults} faults:")?;

@@ -243,6 +243,11 @@ fn of_node(page: &mut Page, status: &NodeStatus) -> fmt::Result {
     page.gauge("replicas", "Replicas on this node", replicas.len() as f64)?;
     page.gauge("leaders", "Partitions that this node leads", leaders as f64)?;
     page.gauge("log_bytes", "Bytes of log on disk", status.log_bytes as f64)?;
+    if let Some(free) = status.disk_free {
+        page.gauge("disk_free_bytes", "Bytes free on the disk", free as f64)?;
+    }
+    let help = "Bytes to stay free on the disk: with less, leaders refuse writes";
+    page.gauge("disk_reserve_bytes", help, status.disk_reserve as f64)?;
     let lag = replicas
         .iter()
         .map(|r| r.commit.0.saturating_sub(r.stored.0));

@@ -3,12 +3,12 @@
 use super::metrics::{self, Scrape};
 use super::timer::Timer;
 use crate::config::{NodeConfig, Timing};
+use crate::disk_space::DiskSpace;
 use crate::event::{Effect, Event};
 use crate::node::{Node, NodeError};
 use clock::io::{BoundSource, MachineClock, NotVouched};
 use clock::{Now, Timestamp};
-use crossbeam_channel::Sender;
-use partition::log::io::{LogOptions, LogReport, LogTask, LogThread, WriteAheadLog};
+use partition::log::io::{LogOptions, LogReport, LogSender, LogTask, LogThread, WriteAheadLog};
 use partition::log::{LogError, RecoveredLog};
 use partition::versions::io::{FjallStore, StoreOptions, StoreThread};
 use partition::versions::{StoreError, StoreReport};
@@ -30,6 +30,15 @@ const INCOMING_MAX: usize = 4096;
 /// The most events of one turn. A turn that takes in more would make its first answers wait for its last.
 const TURN_EVENTS_MAX: usize = 512;
 
+/// So much of a disk stays free unless something else was said, bytes.
+pub const DISK_RESERVE_MAX: u64 = 1024 * 1024 * 1024;
+/// And not more than such a part of the disk.
+const DISK_RESERVE_PART: u64 = 20;
+/// How often it is looked how much is free.
+const LOOK_AT_DISK_EVERY: Duration = Duration::from_secs(1);
+/// With more than this waiting for the log or for the store, bytes, writes have to wait.
+const BACKLOG_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
 /// How a server is started.
 #[derive(Debug)]
 pub struct ServerOptions {
@@ -45,6 +54,9 @@ pub struct ServerOptions {
     pub splits: Vec<Key>,
     /// What vouches for the clock.
     pub clock: BoundSource,
+    /// So much is to stay free on the disk, bytes; `None`: [`DISK_RESERVE_MAX`], or a twentieth of a
+    /// small disk.
+    pub disk_reserve: Option<u64>,
     /// Small caches, segments and memtables: several nodes share one machine.
     pub small: bool,
     /// So much log is kept for a node that is away, see [`NodeConfig::held_back_bytes_max`].
@@ -265,7 +277,7 @@ struct Running {
     clock: MachineClock,
     timer: Timer,
     log: LogThread,
-    log_tasks: Sender<LogTask>,
+    log_tasks: LogSender,
     store: StoreThread,
     sockets: wire::io::Server,
     identity: SharedIdentity,
@@ -273,6 +285,9 @@ struct Running {
     incoming_sender: mpsc::Sender<Incoming>,
     inbox: mpsc::UnboundedReceiver<Report>,
     standing: watch::Sender<String>,
+    data: PathBuf,
+    disk_reserve: Option<u64>,
+    look_at_disk: Duration,
     /// It is a member and has said so.
     is_standing_final: bool,
     leaving: Option<Leaving>,
@@ -341,6 +356,9 @@ impl Running {
             incoming_sender,
             inbox,
             standing,
+            data: options.data,
+            disk_reserve: options.disk_reserve,
+            look_at_disk: Duration::ZERO,
             is_standing_final: false,
             leaving: None,
             channels: BTreeMap::new(),
@@ -425,7 +443,7 @@ impl Running {
             );
             // Read after the last byte of every request of this turn has arrived (R1).
             let now = self.clock.now();
-            self.node.set_log_bytes(self.log.bytes_on_disk());
+            self.look_at_disk(&now)?;
             if events.is_empty() {
                 self.node.step(&now, Event::Wake);
             }
@@ -463,6 +481,22 @@ impl Running {
             changed
         });
         is_over
+    }
+
+    /// How much room there is, and how much waits to be written.
+    fn look_at_disk(&mut self, now: &clock::Now) -> Result<(), ServerError> {
+        self.node.set_log_bytes(self.log.bytes_on_disk());
+        let waiting = self
+            .log_tasks
+            .waiting_bytes()
+            .max(self.store.waiting_bytes());
+        self.node.set_backlogged(waiting > BACKLOG_BYTES_MAX);
+        if now.monotonic >= self.look_at_disk {
+            self.look_at_disk = now.monotonic + LOOK_AT_DISK_EVERY;
+            self.node
+                .set_disk_space(disk_space(&self.data, self.disk_reserve)?);
+        }
+        Ok(())
     }
 
     /// Tells how far the founding is, until it is done.
@@ -623,6 +657,17 @@ fn open_store(options: &ServerOptions) -> Result<FjallStore, ServerError> {
         StoreOptions::default()
     };
     Ok(FjallStore::open(&directory, store_options)?)
+}
+
+/// What is free on the disk that a directory lies on.
+fn disk_space(data: &Path, reserve: Option<u64>) -> Result<DiskSpace, ServerError> {
+    let what = || format!("looking at the disk of {}", data.display());
+    let disk = rustix::fs::statvfs(data).map_err(|errno| io_error(what())(errno.into()))?;
+    let usual = || (disk.f_blocks * disk.f_frsize / DISK_RESERVE_PART).min(DISK_RESERVE_MAX);
+    Ok(DiskSpace {
+        free: disk.f_bavail * disk.f_frsize,
+        reserve: reserve.unwrap_or_else(usual),
+    })
 }
 
 fn create_directory(path: &Path) -> Result<(), ServerError> {

@@ -88,10 +88,13 @@ impl Node {
         addresses
     }
 
-    /// An answer leaves, or reaches the node's own registry.
+    /// An answer leaves, or reaches whatever of this node asked.
     pub(super) fn answer(&mut self, now: &Now, client: ClientTag, reply: ClientReply) {
         let ClientTag { connection, number } = client;
         if connection == OWN_CONNECTION {
+            if self.settings.on_reply(number, &reply, now.monotonic) {
+                return;
+            }
             self.registry.on_reply(number, &reply, now.monotonic);
         } else {
             self.counters.on_answer(now.monotonic, client, &reply);

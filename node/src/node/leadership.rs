@@ -4,7 +4,7 @@ use super::{Node, Work};
 use crate::heartbeat::Acknowledged;
 use crate::log_queue::Held;
 use clock::{Now, Timestamp};
-use partition::{ReplicaContext, ReplicaEffect, ReplicaEvent};
+use partition::{Admission, ReplicaContext, ReplicaEffect, ReplicaEvent};
 use std::collections::BTreeMap;
 use txn::GatewayEvent;
 use wire::ids::{NodeId, PartitionId, Term};
@@ -230,6 +230,17 @@ impl Node {
     }
 
     fn tick_replicas(&mut self, now: &Now) {
+        let me = self.me().unwrap_or(NodeId(0));
+        let admission = Admission {
+            no_room: self.disk.and_then(|disk| disk.no_room(me)),
+            is_backlogged: self.is_backlogged,
+        };
+        for replica in self.replicas.values_mut() {
+            replica.set_admission(admission);
+            if let Some(retention) = self.settings.retention() {
+                replica.set_retention(retention);
+            }
+        }
         let partitions: Vec<PartitionId> = self.replicas.keys().copied().collect();
         for partition in partitions {
             let Some(replica) = self.replicas.get_mut(&partition) else {

@@ -109,6 +109,7 @@ impl Node {
             }
             self.replicas.insert(descriptor.partition, replica);
         }
+        self.hold_for_log(Held::Live(self.live()));
     }
 
     /// The descriptors of which this node must hold a replica.
@@ -151,7 +152,8 @@ impl Node {
         if self.membership.is_none() || !self.identity_durable || !now.is_vouched() {
             return;
         }
-        for (number, request) in self.registry.due(now, &mut self.random) {
+        let due = self.registry.due(now, &mut self.random).into_iter();
+        for (number, request) in due.chain(self.settings.due(now)) {
             let client = ClientTag {
                 connection: OWN_CONNECTION,
                 number,

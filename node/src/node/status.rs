@@ -34,6 +34,8 @@ impl Node {
             ceiling: self.ceiling.durable(),
             up_ms: now.monotonic.saturating_sub(self.started_at).as_millis() as u64,
             log_bytes: self.log_bytes,
+            disk_free: self.disk.map(|disk| disk.free),
+            disk_reserve: self.disk.map_or(0, |disk| disk.reserve),
             drift_refused: self.drift_refused,
             coordinating: gateway.coordinating() as u64,
             replicas: self

@@ -11,6 +11,7 @@ use wire::message::{Lock, LockAll, LockWait, Locked, PartitionReply};
 
 impl Evaluator<'_> {
     pub(super) fn lock(&mut self, lock: &Lock) -> Evaluated<Verdict> {
+        self.check_retained(lock.timestamp)?;
         self.check_not_ahead(lock.timestamp)?;
         self.check_promised(lock.timestamp)?;
         if lock.wait == LockWait::Refuse

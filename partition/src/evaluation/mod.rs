@@ -8,6 +8,8 @@
 //! Invariants
 //! - Nothing is answered or evaluated above the promise (R9).
 //! - A negative answer that rests on an entry under way leaves only once that is committed.
+//! - Nothing is answered from below the retention horizon: also not if the horizon rose while the store
+//!   was asked, since evaluation then begins anew.
 //! - What the store says is used together with the recent writes, which hold everything that was
 //!   committed since its snapshot.
 
@@ -23,6 +25,7 @@ mod refresh;
 mod resolve;
 mod share;
 
+use crate::admission::NoRoom;
 use crate::committed_state::CommittedState;
 use crate::effects::Effect;
 use crate::lock_table::PreparedLock;
@@ -175,6 +178,8 @@ pub(crate) struct Evaluator<'a> {
     pub(crate) promise: Timestamp,
     /// Nothing is placed at or below it.
     pub(crate) closed: Timestamp,
+    /// The disk is nearly full: nothing is written.
+    pub(crate) no_room: Option<NoRoom>,
     pub(crate) answers: &'a StoreAnswers,
     /// It had to leave the queue for a key, for which so many wait.
     pub(crate) crowded_out: Option<u32>,
@@ -252,6 +257,15 @@ impl Evaluator<'_> {
         let latest = self.now.latest();
         if timestamp > latest.plus(self.drift_max) {
             return Err(PartitionError::TooFarAhead { timestamp, latest }.into());
+        }
+        Ok(())
+    }
+
+    /// Refuses a snapshot of which something may have been removed already.
+    fn check_retained(&self, timestamp: Timestamp) -> Evaluated<()> {
+        let horizon = self.state.horizon();
+        if timestamp < horizon {
+            return Err(PartitionError::BelowHorizon { timestamp, horizon }.into());
         }
         Ok(())
     }

@@ -25,6 +25,7 @@ const SCAN_BYTES_MAX: u32 = 4 << 20;
 impl Evaluator<'_> {
     pub(super) fn read(&mut self, read: &Read) -> Evaluated<Verdict> {
         let at = read.timestamp;
+        self.check_retained(at)?;
         self.check_not_ahead(at)?;
         self.check_promised(at)?;
         for request in &read.requests {

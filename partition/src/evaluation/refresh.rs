@@ -1,13 +1,15 @@
 //! Whether what was read still holds at a later timestamp (R5).
 //!
 //! A read at `to` whose answer is *changed?*. It never waits for locks, because it holds locks itself:
-//! another's lock or entry under way at or below `to` counts as a change.
+//! another's lock or entry under way at or below `to` counts as a change. Of a
+//! snapshot below the retention horizon nobody can tell any more.
 
 use super::{Evaluated, Evaluator, Verdict};
 use wire::message::{Change, PartitionReply, Refresh, Rival};
 
 impl Evaluator<'_> {
     pub(super) fn refresh(&mut self, refresh: &Refresh) -> Evaluated<Verdict> {
+        self.check_retained(refresh.from)?;
         self.check_not_ahead(refresh.to)?;
         self.check_promised(refresh.to)?;
         let reader = Some(refresh.reader);

@@ -51,6 +51,13 @@ impl Evaluator<'_> {
     /// Places a transaction's writes, or says why they do not fit.
     pub(super) fn place(&mut self, share: &ToPlace) -> Evaluated<Result<Placed, Unfit>> {
         let id = share.name.id;
+        if let Some(no_room) = self.no_room.filter(|_| !share.operations.is_empty()) {
+            return Ok(Err((no_room.refusal(), Timestamp::ZERO)));
+        }
+        if !share.reads.is_empty() || !share.locked_reads.is_empty() {
+            // What changed above it may have been removed with the tombstone that changed it.
+            self.check_retained(share.timestamp)?;
+        }
         let locked = share.locked_keys();
         for key in &locked {
             self.check_unlocked(key, id)?;

@@ -1,14 +1,17 @@
 //! What can be wrong with a log.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The log cannot be used. Each of these is final for the process that meets it.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// Bytes that were durable once do not read back. Nothing is skipped: what is lost may have been
     /// acknowledged.
-    #[error("the log is damaged in {file} at byte {offset}: {why}")]
+    #[error(
+        "the log is damaged in {file} at byte {offset}: {why}. Nothing is skipped, since what is lost may have been acknowledged: have this node's copies made anew from the other members with `horolog rebuild --data {}`",
+        data_of(Path::new(file))
+    )]
     Damaged {
         /// The file.
         file: String,
@@ -21,7 +24,7 @@ pub enum LogError {
     #[error("the log contradicts itself: {0}")]
     Contradiction(String),
     /// Reading or writing failed.
-    #[error("the log cannot {what} {path}: {source}")]
+    #[error("the log cannot {what} {path}: {source}{}", remedy(.source))]
     Io {
         /// What was tried.
         what: &'static str,
@@ -51,4 +54,54 @@ pub enum LogError {
     /// The file that names the format says something else.
     #[error("{0} does not name a log format: this is not a log of Horolog, or it is damaged")]
     UnknownFormat(PathBuf),
+}
+
+/// The data directory that a file of the log lies in.
+fn data_of(file: &Path) -> String {
+    let data = file.parent().and_then(Path::parent);
+    let data = data.filter(|data| !data.as_os_str().is_empty());
+    data.map_or("DIR".to_owned(), |data| data.display().to_string())
+}
+
+fn remedy(source: &io::Error) -> &'static str {
+    if is_full(source) {
+        " (make room on the disk and start the node again: nothing is lost)"
+    } else {
+        ""
+    }
+}
+
+/// Whether there is no room left, rather than something broken.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded)
+}
+
+impl LogError {
+    /// Whether there is no room left on the disk.
+    pub(super) fn is_full(&self) -> bool {
+        matches!(self, LogError::Io { source, .. } if is_full(source))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn damage_names_the_file_the_place_and_the_remedy() {
+        let damaged = LogError::Damaged {
+            file: "/var/lib/h/log/segment-0000000003.log".to_owned(),
+            offset: 512,
+            why: "it says nothing".to_owned(),
+        };
+        let told = damaged.to_string();
+        for part in [
+            "/var/lib/h/log/segment-0000000003.log",
+            "byte 512",
+            "horolog rebuild --data /var/lib/h`",
+        ] {
+            assert!(told.contains(part), "{told}");
+        }
+    }
 }

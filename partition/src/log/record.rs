@@ -66,6 +66,19 @@ pub struct LogBatch {
     pub records: Vec<LogRecord>,
 }
 
+impl LogBatch {
+    /// About how many bytes of memory it takes.
+    pub fn bytes(&self) -> u64 {
+        let bytes = self.records.iter().map(|record| match record {
+            LogRecord::Entry { entry, .. } => entry.body.len(),
+            LogRecord::Meta { body, .. } => body.len(),
+            _ => 0,
+        });
+        let overhead = self.records.len() * size_of::<LogRecord>();
+        (bytes.sum::<usize>() + overhead) as u64
+    }
+}
+
 /// One replica as a restart finds it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RecoveredReplica {

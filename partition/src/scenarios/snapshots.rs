@@ -7,6 +7,7 @@ use crate::fixtures::{attempt, key};
 use crate::log::LogRecord;
 use crate::versions::{Live, Store, StoreTask};
 use clock::Timestamp;
+use std::time::Duration;
 use wire::ids::{LogIndex, NodeId, Term};
 use wire::keys::KeyRange;
 use wire::message::{LogPosition, PartitionRequest, ReplicationMessage, SnapshotChunk};
@@ -79,6 +80,49 @@ impl World {
 
 fn everything(world: &World, incarnation: u32) -> Vec<crate::versions::VersionRow> {
     world.store.versions(incarnation).collect()
+}
+
+#[test]
+fn the_horizon_comes_with_the_rows_that_have_gaps_below_it() {
+    let mut source = World::serving();
+    source.replica.set_retention(Duration::from_secs(60));
+    for n in 1..=2 {
+        source.answer(PartitionRequest::Commit(commit(
+            n,
+            at(n),
+            vec![put("b", "x")],
+        )));
+    }
+    for _ in 0..20 {
+        let now = source.now.physical.as_millis() as u64;
+        source.promise_by(ME, now + 5_500);
+        source.pass(5_000);
+        source.settle();
+    }
+    let live = Live {
+        replicas: vec![(PARTITION, 1, KeyRange::all())],
+        below: 2,
+    };
+    source.store.set_live(live).expect("it is in memory");
+    source.persist();
+    let horizon = source.replica.horizon();
+    assert_eq!(
+        source.store.removed().count(),
+        1,
+        "the older version is gone"
+    );
+
+    let mut world = World::of(vec![ME, NodeId(2)]);
+    for chunk in source.read_all() {
+        world.send_chunk(&chunk);
+    }
+    world.step(ReplicaEvent::Incarnation { incarnation: 2 });
+    world.settle();
+    assert_eq!(world.installed.map(|(incarnation, _)| incarnation), Some(2));
+    assert!(horizon > Timestamp::ZERO);
+    assert_eq!(world.replica.horizon(), horizon);
+    world.restart();
+    assert_eq!(world.replica.horizon(), horizon, "the store remembers it");
 }
 
 #[test]

@@ -31,6 +31,10 @@ pub struct MemoryStore {
     persisted: BTreeMap<Replica, LogPosition>,
     /// Views that pages are read from, whole: rows are few here.
     views: BTreeMap<(PartitionId, u64), View>,
+    /// `None`: it was not told, so nothing is removed.
+    live: Option<Live>,
+    /// What was removed by and by, for whoever checks afterwards what was ever committed.
+    removed: BTreeMap<Key, Versions>,
     /// What to put back on a crash, the latest last.
     undo: Vec<Undo>,
 }
@@ -73,6 +77,29 @@ impl MemoryStore {
         self.undo.clear();
         for (replica, state) in &self.applied {
             self.persisted.insert(*replica, state.position);
+        }
+        self.compact();
+    }
+
+    /// Removes what the store on disk removes sooner or later when it compacts its tables: versions that a
+    /// newer one at or below the horizon supersedes.
+    fn compact(&mut self) {
+        for (partition, incarnation, range) in self.live.iter().flat_map(|live| &live.replicas) {
+            let state = self.applied.get(&(*partition, *incarnation));
+            let horizon = state.map_or(Timestamp::ZERO, |state| state.horizon);
+            let rows = self.rows.get_mut(incarnation).into_iter().flatten();
+            for (key, versions) in rows.filter(|(key, _)| range.contains(key)) {
+                let newest = versions.range(..=horizon).next_back();
+                let Some(newest) = newest.map(|(timestamp, _)| *timestamp) else {
+                    continue;
+                };
+                let left = versions.split_off(&newest);
+                let superseded = std::mem::replace(versions, left);
+                if !superseded.is_empty() {
+                    let removed = self.removed.entry(key.clone()).or_default();
+                    removed.extend(superseded);
+                }
+            }
         }
     }
 
@@ -124,14 +151,12 @@ impl MemoryStore {
 
     /// Every version under an incarnation, by key and then by timestamp.
     pub fn versions(&self, incarnation: u32) -> impl Iterator<Item = VersionRow> {
-        let rows = self.rows.get(&incarnation).into_iter().flatten();
-        rows.flat_map(|(key, versions)| {
-            versions.iter().map(|(timestamp, value)| VersionRow {
-                key: key.clone(),
-                timestamp: *timestamp,
-                value: value.clone(),
-            })
-        })
+        self.rows.get(&incarnation).into_iter().flat_map(rows_of)
+    }
+
+    /// Every version that was removed because nobody could read it any more.
+    pub fn removed(&self) -> impl Iterator<Item = VersionRow> {
+        rows_of(&self.removed)
     }
 
     fn put_back(&mut self, undo: Undo) {
@@ -185,6 +210,9 @@ impl MemoryStore {
                 before,
             });
         }
+        for (key, up_to) in &batch.swept {
+            self.sweep(batch.incarnation, key, *up_to);
+        }
         for (key, value) in &batch.meta {
             let rows = self.meta.entry(replica).or_default();
             let before = match value {
@@ -202,6 +230,31 @@ impl MemoryStore {
         self.applied
             .insert(replica, AppliedState::after(before, batch));
         self.undo.push(Undo::Applied { replica, before });
+    }
+
+    /// Removes every version of a key at or below a timestamp.
+    fn sweep(&mut self, incarnation: u32, key: &Key, up_to: Timestamp) {
+        let Some(rows) = self.rows.get_mut(&incarnation) else {
+            return;
+        };
+        let Some(versions) = rows.get_mut(key) else {
+            return;
+        };
+        let swept: Vec<Timestamp> = versions.range(..=up_to).map(|(at, _)| *at).collect();
+        for timestamp in swept {
+            let value = versions[&timestamp].clone();
+            let removed = self.removed.entry(key.clone()).or_default();
+            removed.insert(timestamp, value);
+            self.undo.push(Undo::Version {
+                incarnation,
+                key: key.clone(),
+                timestamp,
+                before: versions.remove(&timestamp),
+            });
+        }
+        if versions.is_empty() {
+            rows.remove(key);
+        }
     }
 
     fn answer(&self, replica: Replica, query: &StoreQuery) -> StoreResult {
@@ -227,6 +280,12 @@ impl MemoryStore {
                 let rows = self.meta.get(&replica).into_iter();
                 let rows = rows.flat_map(|rows| rows.range(prefix.clone()..));
                 let rows = rows.take_while(|(key, _)| key.starts_with(prefix));
+                StoreResult::MetaRows(rows.map(|(k, v)| (k.clone(), v.clone())).collect())
+            }
+            StoreQuery::MetaRange { from, to, rows_max } => {
+                let rows = self.meta.get(&replica).filter(|_| from < to).into_iter();
+                let rows = rows.flat_map(|rows| rows.range(from.clone()..to.clone()));
+                let rows = rows.take(*rows_max as usize);
                 StoreResult::MetaRows(rows.map(|(k, v)| (k.clone(), v.clone())).collect())
             }
         }
@@ -321,6 +380,16 @@ impl View {
     }
 }
 
+fn rows_of(keys: &BTreeMap<Key, Versions>) -> impl Iterator<Item = VersionRow> {
+    keys.iter().flat_map(|(key, versions)| {
+        versions.iter().map(|(timestamp, value)| VersionRow {
+            key: key.clone(),
+            timestamp: *timestamp,
+            value: value.clone(),
+        })
+    })
+}
+
 fn newest(key: &Key, versions: &Versions, at: Timestamp) -> Option<VersionRow> {
     let (timestamp, value) = versions.range(..=at).next_back()?;
     Some(VersionRow {
@@ -371,8 +440,13 @@ impl Store for MemoryStore {
         self.applied.retain(|replica, _| is_needed(replica));
         self.persisted.retain(|replica, _| is_needed(replica));
         for (incarnation, rows) in &mut self.rows {
-            rows.retain(|key, _| live.needs_versions(*incarnation, key));
+            for (key, versions) in
+                rows.extract_if(.., |key, _| !live.needs_versions(*incarnation, key))
+            {
+                self.removed.entry(key).or_default().extend(versions);
+            }
         }
+        self.rows.retain(|_, keys| !keys.is_empty());
         // A crash brings none of it back.
         self.undo.retain(|undo| match undo {
             Undo::Version {
@@ -380,6 +454,7 @@ impl Store for MemoryStore {
             } => live.needs_versions(*incarnation, key),
             Undo::Meta { replica, .. } | Undo::Applied { replica, .. } => is_needed(replica),
         });
+        self.live = Some(live);
         Ok(())
     }
 }

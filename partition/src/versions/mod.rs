@@ -9,6 +9,7 @@
 //!   was said to be persisted. The write-ahead log gives the rest again.
 //! - Applying the same batch again changes nothing.
 //! - Rows of one incarnation are never seen under another.
+//! - A read at or above a partition's retention horizon finds the same for ever, whatever was removed.
 
 pub mod io;
 

@@ -6,6 +6,7 @@
 //! share one mark, which is reached when the last of them is.
 
 use super::store::StoreBatch;
+use clock::Timestamp;
 use std::collections::{BTreeMap, VecDeque};
 use wire::ids::PartitionId;
 use wire::message::LogPosition;
@@ -18,7 +19,14 @@ const MARK_BYTES: u64 = 1024 * 1024;
 pub(super) struct Persisted {
     /// Ascending by number.
     marks: VecDeque<Mark>,
-    persisted: BTreeMap<Replica, LogPosition>,
+    persisted: BTreeMap<Replica, Reached>,
+}
+
+/// How far a replica had come.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Reached {
+    pub(super) position: LogPosition,
+    pub(super) horizon: Timestamp,
 }
 
 /// Partition and incarnation.
@@ -28,7 +36,7 @@ type Replica = (PartitionId, u32);
 struct Mark {
     seqno: u64,
     bytes: u64,
-    positions: BTreeMap<Replica, LogPosition>,
+    positions: BTreeMap<Replica, Reached>,
 }
 
 impl Persisted {
@@ -36,12 +44,16 @@ impl Persisted {
     pub(super) fn applied(&mut self, seqno: u64, batches: &[StoreBatch]) {
         for batch in batches {
             let replica = (batch.partition, batch.incarnation);
-            self.note(seqno, replica, batch.applied, batch.bytes());
+            let reached = Reached {
+                position: batch.applied,
+                horizon: batch.horizon,
+            };
+            self.note(seqno, replica, reached, batch.bytes());
         }
     }
 
     /// Like [`Persisted::applied`], of one replica.
-    pub(super) fn note(&mut self, seqno: u64, replica: Replica, position: LogPosition, bytes: u64) {
+    pub(super) fn note(&mut self, seqno: u64, replica: Replica, reached: Reached, bytes: u64) {
         let is_full = |mark: &Mark| mark.bytes >= MARK_BYTES && mark.seqno != seqno;
         if self.marks.back().is_none_or(is_full) {
             self.marks.push_back(Mark {
@@ -58,16 +70,16 @@ impl Persisted {
         );
         mark.seqno = seqno;
         mark.bytes += bytes;
-        let latest = mark.positions.entry(replica).or_insert(position);
-        *latest = position.max(*latest);
+        let latest = mark.positions.entry(replica).or_insert(reached);
+        *latest = reached.max(*latest);
     }
 
     /// The tables hold everything up to `seqno`.
     pub(super) fn reached(&mut self, seqno: u64) {
         while let Some(mark) = self.marks.pop_front_if(|mark| mark.seqno <= seqno) {
-            for (replica, position) in mark.positions {
-                let latest = self.persisted.entry(replica).or_insert(position);
-                *latest = position.max(*latest);
+            for (replica, reached) in mark.positions {
+                let latest = self.persisted.entry(replica).or_insert(reached);
+                *latest = reached.max(*latest);
             }
         }
     }
@@ -84,7 +96,16 @@ impl Persisted {
 
     /// Up to where each replica is in the tables.
     pub(super) fn positions(&self) -> BTreeMap<Replica, LogPosition> {
-        self.persisted.clone()
+        let replicas = self.persisted.iter();
+        replicas
+            .map(|(r, reached)| (*r, reached.position))
+            .collect()
+    }
+
+    /// The retention horizon of each replica in the tables.
+    pub(super) fn horizons(&self) -> BTreeMap<Replica, Timestamp> {
+        let replicas = self.persisted.iter();
+        replicas.map(|(r, reached)| (*r, reached.horizon)).collect()
     }
 
     /// Forgets replicas.
@@ -108,13 +129,20 @@ mod tests {
         }
     }
 
+    fn reached(index: u64) -> Reached {
+        Reached {
+            position: at(index),
+            horizon: Timestamp::from_bits(index),
+        }
+    }
+
     #[test]
     fn a_mark_is_reached_when_its_last_batch_is() {
         let mut persisted = Persisted::default();
-        persisted.note(10, P1, at(1), 1);
-        persisted.note(11, P2, at(7), 1);
-        persisted.note(12, P1, at(2), MARK_BYTES);
-        persisted.note(13, P1, at(3), 1);
+        persisted.note(10, P1, reached(1), 1);
+        persisted.note(11, P2, reached(7), 1);
+        persisted.note(12, P1, reached(2), MARK_BYTES);
+        persisted.note(13, P1, reached(3), 1);
         persisted.reached(11);
         assert!(persisted.positions().is_empty());
         persisted.reached(12);
@@ -128,8 +156,8 @@ mod tests {
     #[test]
     fn batches_of_one_number_are_never_divided() {
         let mut persisted = Persisted::default();
-        persisted.note(10, P1, at(1), MARK_BYTES);
-        persisted.note(10, P2, at(2), 1);
+        persisted.note(10, P1, reached(1), MARK_BYTES);
+        persisted.note(10, P2, reached(2), 1);
         assert_eq!(persisted.marks.len(), 1);
     }
 
@@ -137,10 +165,15 @@ mod tests {
     fn incarnations_are_counted_apart() {
         let mut persisted = Persisted::default();
         let next = (P1.0, 2);
-        persisted.note(10, P1, at(90), 1);
-        persisted.note(11, next, at(50), 1);
+        persisted.note(10, P1, reached(90), 1);
+        persisted.note(11, next, reached(50), 1);
         persisted.reached(11);
         assert_eq!(persisted.positions(), [(P1, at(90)), (next, at(50))].into());
+        let horizon = Timestamp::from_bits;
+        assert_eq!(
+            persisted.horizons(),
+            [(P1, horizon(90)), (next, horizon(50))].into()
+        );
         persisted.retain(|replica| *replica == next);
         assert_eq!(persisted.positions(), [(next, at(50))].into());
     }

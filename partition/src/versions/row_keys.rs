@@ -3,7 +3,7 @@
 //! ```text
 //!   version   1 ++ incarnation ++ escaped key ++ 0 0 ++ inverted timestamp   →  0 (tombstone) | 1 value
 //!   meta row  2 ++ partition ++ incarnation ++ key                           →  value
-//!   applied   3 ++ partition ++ incarnation                                  →  term index closed newest
+//!   applied   3 ++ partition ++ incarnation                                  →  term index closed newest horizon
 //! ```
 //!
 //! - Numbers are big-endian, so that bytes sort like numbers; a timestamp is inverted, so that the newest
@@ -124,6 +124,42 @@ pub(super) fn version_value(value: Option<&Bytes>) -> Vec<u8> {
     row
 }
 
+/// Whose rows a row belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Owner<'a> {
+    /// A version of a key, which is given as it stands in the row, with its end.
+    Version {
+        incarnation: u32,
+        escaped: &'a [u8],
+        timestamp: Timestamp,
+    },
+    /// A meta row, or how far a replica is applied.
+    Replica(PartitionId, u32),
+}
+
+/// Whose row this is; `None` if it is nothing that this version writes.
+pub(super) fn owner(row: &[u8]) -> Option<Owner<'_>> {
+    let number = |at: usize| Some(u32::from_be_bytes(row.get(at..at + 4)?.try_into().ok()?));
+    match *row.first()? {
+        VERSION_TAG => {
+            let rest = row.get(INCARNATION_BYTES..)?;
+            let (escaped, timestamp) = rest.split_last_chunk::<TIMESTAMP_BYTES>()?;
+            Some(Owner::Version {
+                incarnation: number(1)?,
+                escaped,
+                timestamp: Timestamp::from_bits(!u64::from_be_bytes(*timestamp)),
+            })
+        }
+        META_TAG | APPLIED_TAG => Some(Owner::Replica(PartitionId(number(1)?), number(5)?)),
+        _ => None,
+    }
+}
+
+/// A key as it stands in a row, with its end.
+pub(super) fn escaped(key: &Key) -> Vec<u8> {
+    key_prefix(0, key)[INCARNATION_BYTES..].to_vec()
+}
+
 /// Key and timestamp of a version's row; `None` if the bytes are not such a row's.
 pub(super) fn decode_version_key(row: &[u8]) -> Option<(Key, Timestamp)> {
     let escaped = row.get(INCARNATION_BYTES..)?;
@@ -156,6 +192,15 @@ pub(super) fn decode_version(key: Key, timestamp: Timestamp, value: &[u8]) -> Op
 
 /// What all meta rows of a replica begin with.
 const META_PREFIX_BYTES: usize = 9;
+
+/// The meta rows of a replica from one key on and below another.
+pub(super) fn meta_range(replica: (PartitionId, u32), from: &[u8], to: &[u8]) -> RowRange {
+    let (partition, incarnation) = replica;
+    (
+        Bound::Included(meta_key(partition, incarnation, from)),
+        Bound::Excluded(meta_key(partition, incarnation, to)),
+    )
+}
 
 pub(super) fn meta_key(partition: PartitionId, incarnation: u32, key: &[u8]) -> Vec<u8> {
     let mut row = Vec::with_capacity(META_PREFIX_BYTES + key.len());
@@ -195,12 +240,13 @@ pub(super) fn applied_value(state: &AppliedState) -> Vec<u8> {
         state.position.index.0,
         state.closed.to_bits(),
         state.newest.to_bits(),
+        state.horizon.to_bits(),
     ];
     numbers.iter().flat_map(|n| n.to_be_bytes()).collect()
 }
 
 pub(super) fn decode_applied(row: &[u8]) -> Option<AppliedState> {
-    let row: &[u8; 32] = row.try_into().ok()?;
+    let row: &[u8; 40] = row.try_into().ok()?;
     let mut numbers = row
         .as_chunks::<8>()
         .0
@@ -213,6 +259,7 @@ pub(super) fn decode_applied(row: &[u8]) -> Option<AppliedState> {
         },
         closed: Timestamp::from_bits(numbers.next()?),
         newest: Timestamp::from_bits(numbers.next()?),
+        horizon: Timestamp::from_bits(numbers.next()?),
     })
 }
 
@@ -257,6 +304,22 @@ mod tests {
     }
 
     #[test]
+    fn the_owner_of_a_row_is_told() {
+        let key = Key::from_bytes(Bytes::from_static(b"a\0b"));
+        let row = version_key(7, &key, Timestamp::from_bits(9));
+        let version = Owner::Version {
+            incarnation: 7,
+            escaped: &escaped(&key),
+            timestamp: Timestamp::from_bits(9),
+        };
+        assert_eq!(owner(&row), Some(version));
+        let replica = Some(Owner::Replica(PartitionId(8), 9));
+        assert_eq!(owner(&meta_key(PartitionId(8), 9, b"x")), replica);
+        assert_eq!(owner(&applied_key(PartitionId(8), 9)), replica);
+        assert_eq!(owner(b"\x09"), None);
+    }
+
+    #[test]
     fn an_applied_state_reads_back() {
         let state = AppliedState {
             position: LogPosition {
@@ -265,6 +328,7 @@ mod tests {
             },
             closed: Timestamp::from_bits(3),
             newest: Timestamp::from_bits(4),
+            horizon: Timestamp::from_bits(5),
         };
         assert_eq!(decode_applied(&applied_value(&state)), Some(state));
         assert_eq!(

@@ -31,8 +31,13 @@ pub struct StoreBatch {
     pub applied: LogPosition,
     /// The partition's closed timestamp after them.
     pub closed: Timestamp,
+    /// The partition's retention horizon after them: nobody reads below it any more. It only rises.
+    pub horizon: Timestamp,
     /// New versions.
     pub versions: Vec<VersionRow>,
+    /// Keys of which every version at or below a timestamp goes, those of this batch included. What
+    /// stands there is a tombstone at or below the horizon, so no read finds anything else without it.
+    pub swept: Vec<(Key, Timestamp)>,
     /// Small rows beside the versions (locks, markers, records, outcomes); `None` deletes.
     pub meta: Vec<(Bytes, Option<Bytes>)>,
 }
@@ -43,9 +48,37 @@ impl StoreBatch {
         let length = |value: &Option<Bytes>| value.as_ref().map_or(0, Bytes::len);
         let versions = self.versions.iter();
         let versions = versions.map(|row| row.key.bytes().len() + length(&row.value));
+        let swept = self.swept.iter().map(|(key, _)| key.bytes().len());
         let meta = self.meta.iter();
         let meta = meta.map(|(key, value)| key.len() + length(value));
-        versions.chain(meta).sum::<usize>() as u64
+        versions.chain(swept).chain(meta).sum::<usize>() as u64
+    }
+}
+
+/// Which rows of a node's store are those of a replica. What was replaced, dropped or never finished is
+/// not among them.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Live {
+    /// Partition, incarnation, range. Several partitions may share an incarnation; versions of keys
+    /// outside their ranges are nobody's.
+    pub replicas: Vec<(PartitionId, u32, KeyRange)>,
+    /// Nothing is said of this incarnation and those above: they may be in the making.
+    pub below: u32,
+}
+
+impl Live {
+    /// Whether small rows of a replica are needed.
+    pub fn needs(&self, partition: PartitionId, incarnation: u32) -> bool {
+        let is_named =
+            |(p, i, _): &(PartitionId, u32, KeyRange)| (*p, *i) == (partition, incarnation);
+        incarnation >= self.below || self.replicas.iter().any(is_named)
+    }
+
+    /// Whether versions of a key are needed under an incarnation.
+    pub fn needs_versions(&self, incarnation: u32, key: &Key) -> bool {
+        let holds =
+            |(_, i, range): &(PartitionId, u32, KeyRange)| *i == incarnation && range.contains(key);
+        incarnation >= self.below || self.replicas.iter().any(holds)
     }
 }
 
@@ -78,33 +111,6 @@ pub enum StoreTask {
     Persist,
     /// These replicas live; the rows of others may go.
     Live(Live),
-}
-
-/// Which rows of a node's store are those of a replica. What was replaced, dropped or never finished is
-/// not among them.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Live {
-    /// Partition, incarnation, range. Several partitions may share an incarnation; versions of keys
-    /// outside their ranges are nobody's.
-    pub replicas: Vec<(PartitionId, u32, KeyRange)>,
-    /// Nothing is said of this incarnation and those above: they may be in the making.
-    pub below: u32,
-}
-
-impl Live {
-    /// Whether small rows of a replica are needed.
-    pub fn needs(&self, partition: PartitionId, incarnation: u32) -> bool {
-        let is_named =
-            |(p, i, _): &(PartitionId, u32, KeyRange)| (*p, *i) == (partition, incarnation);
-        incarnation >= self.below || self.replicas.iter().any(is_named)
-    }
-
-    /// Whether versions of a key are needed under an incarnation.
-    pub fn needs_versions(&self, incarnation: u32, key: &Key) -> bool {
-        let holds =
-            |(_, i, range): &(PartitionId, u32, KeyRange)| *i == incarnation && range.contains(key);
-        incarnation >= self.below || self.replicas.iter().any(holds)
-    }
 }
 
 /// A question to the store.
@@ -149,6 +155,15 @@ pub enum StoreQuery {
         /// The beginning; empty for all.
         prefix: Bytes,
     },
+    /// The first small rows of a range of keys, ascending; told like those of a prefix.
+    MetaRange {
+        /// From this key on.
+        from: Bytes,
+        /// Below this key.
+        to: Bytes,
+        /// At most so many.
+        rows_max: u32,
+    },
 }
 
 /// The answer to one [`StoreQuery`].
@@ -167,7 +182,7 @@ pub enum StoreResult {
     Changed(Option<(Key, Timestamp)>),
     /// To `Meta`.
     Meta(Option<Bytes>),
-    /// To `MetaPrefix`.
+    /// To `MetaPrefix` and `MetaRange`.
     MetaRows(Vec<(Bytes, Bytes)>),
 }
 
@@ -235,6 +250,8 @@ pub struct AppliedState {
     pub position: LogPosition,
     /// The partition's closed timestamp then.
     pub closed: Timestamp,
+    /// Its retention horizon then.
+    pub horizon: Timestamp,
     /// The newest timestamp of any version that was applied for it.
     pub newest: Timestamp,
 }
@@ -250,12 +267,20 @@ impl AppliedState {
                 batch.applied,
                 before.position
             );
+            assert!(
+                batch.horizon >= before.horizon,
+                "the retention horizon of {} only rises: {} after {}",
+                batch.partition,
+                batch.horizon,
+                before.horizon
+            );
         }
         let newest = before.map_or(Timestamp::ZERO, |state| state.newest);
         let timestamps = batch.versions.iter().map(|row| row.timestamp);
         AppliedState {
             position: batch.applied,
             closed: batch.closed,
+            horizon: batch.horizon,
             newest: timestamps.fold(newest, Timestamp::max),
         }
     }
@@ -267,6 +292,16 @@ pub enum StoreError {
     /// The tables could not be read or written.
     #[error("the store failed: {0}")]
     Failed(String),
+    /// A file is damaged or missing. The log forgot what lay in it long ago.
+    #[error(
+        "the store is damaged: {what}. Other members hold the same: have this node's copies made anew with `horolog rebuild --data {data}`"
+    )]
+    DamagedFile {
+        /// Which file, and what is wrong with it.
+        what: String,
+        /// The data directory.
+        data: String,
+    },
     /// A row reads as nothing this version writes.
     #[error("the store holds a row that is damaged: {0}")]
     Damaged(String),
@@ -281,6 +316,8 @@ pub enum StoreError {
 /// - A batch is seen whole or not at all.
 /// - What a crash leaves of each partition is a prefix of its batches, at least what
 ///   [`Store::persisted`] said.
+/// - Versions go once a newer one of their key stands at or below the horizon of a batch that survives
+///   any crash: whatever is left, reads at or above the horizon find the same.
 pub trait Store: Send {
     /// Applies batches, all in one step.
     fn apply(&mut self, batches: &[StoreBatch]) -> Result<(), StoreError>;

@@ -40,6 +40,7 @@ mod ranges;
 mod read;
 mod routing;
 mod scan;
+mod settings;
 mod transact;
 mod transaction;
 mod transfer;

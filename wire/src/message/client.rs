@@ -197,6 +197,18 @@ pub enum AbortReason {
         /// The oldest readable timestamp.
         horizon: Timestamp,
     },
+    /// A leader's disk is nearly full. Running it again at once does not help.
+    #[error(
+        "node {node} takes no writes: {free} bytes are free on its disk, less than the {reserve} of --disk-reserve. Make room there; it goes on by itself"
+    )]
+    DiskFull {
+        /// The leader's node.
+        node: NodeId,
+        /// What is free, bytes.
+        free: u64,
+        /// What is to stay free, bytes.
+        reserve: u64,
+    },
 }
 
 /// Why a request was not served. Nothing was changed, unless the error says that it is not known.
@@ -444,6 +456,8 @@ pub struct ReplicaStatus {
     pub commit: LogIndex,
     /// The end of the log.
     pub last: LogIndex,
+    /// The retention horizon: nobody reads below it.
+    pub horizon: Timestamp,
     /// The promise that holds, for a leader.
     pub promise: Timestamp,
     /// Keys locked by prepared transactions.
@@ -603,6 +617,10 @@ pub struct NodeStatus {
     pub up_ms: u64,
     /// Bytes of log on disk.
     pub log_bytes: u64,
+    /// Bytes that are free on the disk; `None` until it was looked at.
+    pub disk_free: Option<u64>,
+    /// Bytes that are to stay free: with less, its leaders refuse writes.
+    pub disk_reserve: u64,
     /// Stamps refused because of drift.
     pub drift_refused: u64,
     /// Transactions that it coordinates now.

@@ -313,6 +313,15 @@ pub enum Refusal {
     Closed,
     /// The id was used with another `expires`, anchor or coordinator.
     OtherIdentity,
+    /// The leader's disk is nearly full.
+    DiskFull {
+        /// The leader's node.
+        node: NodeId,
+        /// What is free, bytes.
+        free: u64,
+        /// What is to stay free, bytes.
+        reserve: u64,
+    },
 }
 
 /// What a leader answers.

@@ -300,6 +300,11 @@ fn abort_reasons() -> Vec<AbortReason> {
             timestamp: ts(1),
             horizon: ts(2),
         },
+        AbortReason::DiskFull {
+            node: NodeId(3),
+            free: 11,
+            reserve: 12,
+        },
     ]
 }
 
@@ -366,6 +371,7 @@ fn replica(role: ReplicaRole) -> ReplicaStatus {
         stored: LogIndex(4),
         commit: LogIndex(5),
         last: LogIndex(6),
+        horizon: Timestamp::from_micros(77),
         promise: ts(7),
         locks: 8,
         waiting: 9,
@@ -410,6 +416,8 @@ fn status() -> NodeStatus {
         ceiling: ts(6),
         up_ms: 7,
         log_bytes: 8,
+        disk_free: Some(5 << 30),
+        disk_reserve: 1 << 30,
         drift_refused: 9,
         coordinating: 10,
         replicas: replica_roles().into_iter().map(replica).collect(),
@@ -629,6 +637,11 @@ fn refusals() -> Vec<Refusal> {
         Refusal::StaleAttempt,
         Refusal::Closed,
         Refusal::OtherIdentity,
+        Refusal::DiskFull {
+            node: NodeId(4),
+            free: 13,
+            reserve: 14,
+        },
     ]
 }
 

@@ -35,7 +35,8 @@ variants! {
     Goodbye: BadFrame NumberNotRising Misplaced Replaced Founded;
     Snapshot: Fresh At;
     ClientRequest: Read Lock Refresh Rollback Commit Outcome Timestamp Map Status Transfer;
-    AbortReason: Guard Operation Changed HotKey Contention Expired Closed OtherIdentity BelowHorizon;
+    AbortReason: Guard Operation Changed HotKey Contention Expired Closed OtherIdentity BelowHorizon
+        DiskFull;
     LockWait: Queue Refuse;
     LockLoss: Wounded Dropped;
     Rival: Version Transaction;
@@ -52,7 +53,8 @@ variants! {
     PartitionRequest: Read Lock LockAll KeepLocks Unlock Commit Prepare Refresh ChangeRecord CheckPrepared Resolve
         ForgetRecord Outcome;
     Checked: Prepared Refused Ended;
-    Refusal: Guard Operation Changed Contention HotKey Expired StaleAttempt Closed OtherIdentity;
+    Refusal: Guard Operation Changed Contention HotKey Expired StaleAttempt Closed OtherIdentity
+        DiskFull;
     PartitionReply: Read Locked Taken LockedAll Kept Unlocked Committed Unchanged Refused OtherCoordinator Prepared
         Refreshed Record Checked Done Outcome Error;
     PartitionError: NotLeader LeadershipLost WrongRange TooFarAhead BelowHorizon LockWait HotKey Overloaded;

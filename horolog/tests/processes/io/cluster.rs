@@ -110,6 +110,13 @@ impl Cluster {
         std::fs::remove_dir_all(self.data(node)).expect("its data is there");
     }
 
+    /// Forgets a node that has ended by itself, so that it can be started again.
+    pub(crate) fn forget_ended(&mut self, node: usize) {
+        let ended = self.node(node).ended();
+        assert!(ended.is_some(), "node {node} still runs");
+        self.nodes[node] = None;
+    }
+
     /// Kills all nodes at once with SIGKILL.
     pub(crate) fn kill_all(&mut self) {
         for node in 0..self.size() {

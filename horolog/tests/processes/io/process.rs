@@ -126,6 +126,11 @@ impl Process {
         self.ended = Some(ended.expect("a child of ours can be waited for"));
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
     /// Sends SIGTERM.
     pub(crate) fn terminate(&mut self) {
         self.signal(Signal::TERM);

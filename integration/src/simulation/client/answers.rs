@@ -17,9 +17,10 @@ pub(super) fn is_worth_another_run(reason: &AbortReason) -> bool {
         | AbortReason::BelowHorizon { .. }
         | AbortReason::Expired
         | AbortReason::Closed => true,
-        AbortReason::Guard { .. } | AbortReason::Operation { .. } | AbortReason::OtherIdentity => {
-            false
-        }
+        AbortReason::Guard { .. }
+        | AbortReason::Operation { .. }
+        | AbortReason::OtherIdentity
+        | AbortReason::DiskFull { .. } => false,
     }
 }
 

@@ -115,4 +115,10 @@ impl World {
         }
         Ok(state)
     }
+
+    /// Versions that the stores of all machines removed because nobody could read them any more.
+    pub fn removed(&self) -> usize {
+        let stores = self.machines.iter().map(|machine| &machine.store);
+        stores.map(|store| store.removed().count()).sum()
+    }
 }

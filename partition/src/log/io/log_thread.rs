@@ -3,6 +3,7 @@
 //! It takes everything that waits in its queue, writes and syncs it as one, and says once how far the log
 //! is durable. While it syncs, the next batches gather: the slower the disk, the larger the batches.
 
+use super::byte_budget::{ByteBudget, ClosesOnDrop};
 use super::write_ahead_log::WriteAheadLog;
 use crate::log::{LogBatch, LogError};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
@@ -14,6 +15,8 @@ use wire::message::LogPosition;
 
 /// So many tasks wait for the log thread; a sender of more waits itself.
 pub const LOG_QUEUE_MAX: usize = 4096;
+/// So many bytes wait for the log thread; a sender of more waits itself.
+pub const LOG_QUEUE_BYTES_MAX: u64 = 128 * 1024 * 1024;
 /// No further batch joins a flush that has reached this size, bytes.
 const FLUSH_BYTES_MAX: usize = 16 * 1024 * 1024;
 
@@ -46,10 +49,44 @@ pub enum LogReport {
     },
 }
 
+/// The log thread has ended, after it said why.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the log's thread has ended")]
+pub struct ThreadEnded;
+
+/// Hands tasks to the log thread.
+#[derive(Clone, Debug)]
+pub struct LogSender {
+    tasks: Sender<LogTask>,
+    budget: ByteBudget,
+}
+
+impl LogSender {
+    /// Hands over a task; waits if too much waits already.
+    pub fn send(&self, task: LogTask) -> Result<(), ThreadEnded> {
+        self.budget.take(task.bytes());
+        self.tasks.send(task).map_err(|_| ThreadEnded)
+    }
+
+    /// What waits for the log thread, bytes.
+    pub fn waiting_bytes(&self) -> u64 {
+        self.budget.bytes()
+    }
+}
+
+impl LogTask {
+    fn bytes(&self) -> u64 {
+        match self {
+            LogTask::Write(batch) => batch.bytes(),
+            LogTask::Discard { .. } => 0,
+        }
+    }
+}
+
 /// The running log thread.
 #[derive(Debug)]
 pub struct LogThread {
-    sender: Sender<LogTask>,
+    sender: LogSender,
     thread: JoinHandle<WriteAheadLog>,
     bytes_on_disk: Arc<AtomicU64>,
 }
@@ -60,14 +97,20 @@ impl LogThread {
     /// # Panics
     /// If the system refuses another thread.
     pub fn spawn(wal: WriteAheadLog, notify: impl Fn(LogReport) + Send + 'static) -> LogThread {
-        let (sender, receiver) = bounded(LOG_QUEUE_MAX);
+        let (tasks, receiver) = bounded(LOG_QUEUE_MAX);
+        let budget = ByteBudget::new(LOG_QUEUE_BYTES_MAX);
+        let sender = LogSender {
+            tasks,
+            budget: budget.clone(),
+        };
         let bytes_on_disk = Arc::new(AtomicU64::new(wal.bytes_on_disk()));
         let published = Arc::clone(&bytes_on_disk);
         let thread = std::thread::Builder::new()
             .name("log".to_owned())
             .spawn(move || {
                 let mut wal = wal;
-                if let Err(error) = run(&mut wal, &receiver, &published, &notify) {
+                let budget = ClosesOnDrop(budget);
+                if let Err(error) = run(&mut wal, &receiver, &budget.0, &published, &notify) {
                     let why = error.to_string();
                     tracing::error!(why, "the log failed");
                     notify(LogReport::Failed { why });
@@ -88,7 +131,7 @@ impl LogThread {
     }
 
     /// Where to send tasks.
-    pub fn sender(&self) -> Sender<LogTask> {
+    pub fn sender(&self) -> LogSender {
         self.sender.clone()
     }
 
@@ -107,15 +150,19 @@ impl LogThread {
 fn run(
     wal: &mut WriteAheadLog,
     receiver: &Receiver<LogTask>,
+    budget: &ByteBudget,
     bytes_on_disk: &AtomicU64,
     notify: &impl Fn(LogReport),
 ) -> Result<(), LogError> {
     while let Some(first) = wait(wal, receiver)? {
+        let mut bytes = first.bytes();
         let mut written = take(wal, first);
         while wal.pending_bytes() < FLUSH_BYTES_MAX {
             let Ok(task) = receiver.try_recv() else { break };
+            bytes += task.bytes();
             written = take(wal, task).or(written);
         }
+        budget.give(bytes);
         if let Some(sequence) = written {
             wal.flush()?;
             bytes_on_disk.store(wal.bytes_on_disk(), Ordering::Relaxed);

@@ -7,7 +7,10 @@
 //!   DIRECTORY/free-0000000003.log      a file of a segment's size, to be used again
 //! ```
 
+pub(crate) mod byte_budget;
 mod directory;
+#[cfg(test)]
+mod disk_fault;
 pub(crate) mod format_file;
 pub(crate) mod lock_file;
 mod log_thread;
@@ -15,7 +18,11 @@ mod segment_file;
 mod write_ahead_log;
 
 #[cfg(test)]
+mod bad_disk_test;
+#[cfg(test)]
 mod tests;
 
-pub use log_thread::{LOG_QUEUE_MAX, LogReport, LogTask, LogThread};
+pub use log_thread::{
+    LOG_QUEUE_BYTES_MAX, LOG_QUEUE_MAX, LogReport, LogSender, LogTask, LogThread, ThreadEnded,
+};
 pub use write_ahead_log::{LogOptions, WriteAheadLog};

@@ -2,6 +2,8 @@
 //! half as much again, because its new length must become durable too.
 
 use super::directory::failed;
+#[cfg(test)]
+use super::disk_fault;
 use crate::log::LogError;
 use std::fs::{File, OpenOptions};
 use std::ops::Range;
@@ -54,6 +56,9 @@ impl SegmentFile {
     }
 
     pub(super) fn write(&mut self, bytes: &[u8], offset: u64) -> Result<(), LogError> {
+        #[cfg(test)]
+        disk_fault::on_write(&self.path, offset + bytes.len() as u64 > self.length)
+            .map_err(failed("write", &self.path))?;
         self.file
             .write_all_at(bytes, offset)
             .map_err(failed("write", &self.path))?;
@@ -72,6 +77,8 @@ impl SegmentFile {
     }
 
     pub(super) fn sync(&self) -> Result<(), LogError> {
+        #[cfg(test)]
+        disk_fault::on_sync(&self.path).map_err(failed("sync", &self.path))?;
         self.file.sync_data().map_err(failed("sync", &self.path))
     }
 

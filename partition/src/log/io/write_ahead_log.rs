@@ -1,4 +1,12 @@
 //! The log in its directory (patterns Write-Ahead Log, Segmented Log, Low-Water Mark).
+//!
+//! A full disk is no broken one: as long as the files that are there have room, writes go on, and space
+//! ahead is tried for again now and then. Only a write that finds no room is final.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "this is io/: how often a full disk is tried again is a matter of real time"
+)]
 
 use super::directory::{Directory, Listing, failed};
 use super::segment_file::{FILL_STEP_BYTES, SegmentFile};
@@ -9,6 +17,7 @@ use crate::log::{LogError, LogRecord, RecoveredLog, SegmentWriter};
 use std::collections::VecDeque;
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 use wire::ids::{LogIndex, PartitionId};
 use wire::message::LogPosition;
 
@@ -21,6 +30,9 @@ const OLDER_SEGMENTS_MAX: usize = 4;
 /// If that is more than such a part of a segment, it is left where it is: a partition that is busy
 /// discards it soon, and one that cannot discard would have all of it written again and again.
 const CARRIED_PART: u64 = 4;
+
+/// On a full disk, space ahead of the writes is tried for again after this.
+const PREPARE_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// How a log lies on its disk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,6 +63,8 @@ pub struct WriteAheadLog {
     free: Vec<SegmentFile>,
     /// A file that is being filled to become a free one.
     unfilled: Option<SegmentFile>,
+    /// The disk was full: nothing is prepared before this.
+    full_until: Option<Instant>,
     has_failed: bool,
 }
 
@@ -116,6 +130,7 @@ impl WriteAheadLog {
             current_epoch: epoch,
             contents,
             unfilled: None,
+            full_until: None,
             has_failed: false,
         };
         Ok((wal, recovery.log))
@@ -285,14 +300,20 @@ impl WriteAheadLog {
 
     /// Whether [`WriteAheadLog::prepare`] has something to do.
     pub fn can_prepare(&self) -> bool {
-        self.is_to_be_filled(FILL_AHEAD_BYTES)
-            || self.is_next_wanted(self.options.segment_bytes / 2)
+        self.may_have_room()
+            && (self.is_to_be_filled(FILL_AHEAD_BYTES)
+                || self.is_next_wanted(self.options.segment_bytes / 2))
     }
 
     /// Whether writes will soon reach what is not prepared.
     pub fn must_prepare(&self) -> bool {
-        self.is_to_be_filled(FILL_STEP_BYTES)
-            || self.is_next_wanted(self.options.segment_bytes / 4 * 3)
+        self.may_have_room()
+            && (self.is_to_be_filled(FILL_STEP_BYTES)
+                || self.is_next_wanted(self.options.segment_bytes / 4 * 3))
+    }
+
+    fn may_have_room(&self) -> bool {
+        self.full_until.is_none_or(|until| Instant::now() >= until)
     }
 
     fn is_to_be_filled(&self, ahead: u64) -> bool {
@@ -304,14 +325,30 @@ impl WriteAheadLog {
         self.free.is_empty() && self.writer.offset() >= from
     }
 
-    /// One step of filling files with zeros ahead of the writes.
+    /// One step of filling files with zeros ahead of the writes. That there is no room for it is no
+    /// failure yet.
     pub fn prepare(&mut self) -> Result<(), LogError> {
         if self.has_failed {
             return Err(LogError::FailedBefore);
         }
-        let result = self.try_prepare();
+        let result = match self.try_prepare() {
+            Err(error) if error.is_full() => self.give_up_unfilled(&error),
+            other => other,
+        };
         self.has_failed = result.is_err();
         result
+    }
+
+    /// The disk is full: what was begun takes no room from what is needed.
+    fn give_up_unfilled(&mut self, error: &LogError) -> Result<(), LogError> {
+        if self.full_until.is_none() {
+            tracing::warn!(%error, "no room for the log ahead of its writes");
+        }
+        self.full_until = Some(Instant::now() + PREPARE_AGAIN_AFTER);
+        match self.unfilled.take() {
+            Some(file) => remove(file.path()),
+            None => Ok(()),
+        }
     }
 
     fn try_prepare(&mut self) -> Result<(), LogError> {
@@ -322,16 +359,16 @@ impl WriteAheadLog {
         if !self.is_next_wanted(length / 2) {
             return Ok(());
         }
-        let mut file = match self.unfilled.take() {
-            Some(file) => file,
-            None => SegmentFile::create(self.directory.free(self.writer.epoch() + 1))?,
-        };
-        file.fill(length)?;
-        if file.length() < length {
-            self.unfilled = Some(file);
-        } else {
-            self.free.push(file);
+        if self.unfilled.is_none() {
+            let path = self.directory.free(self.writer.epoch() + 1);
+            self.unfilled = Some(SegmentFile::create(path)?);
         }
+        if let Some(file) = &mut self.unfilled {
+            file.fill(length)?;
+        }
+        let is_filled = |file: &mut SegmentFile| file.length() >= length;
+        self.free.extend(self.unfilled.take_if(is_filled));
+        self.full_until = None;
         Ok(())
     }
 }

@@ -1,13 +1,15 @@
 //! Questions to the store on disk. Each task is answered from one snapshot: a read beside it could see
 //! half of a batch.
 
+use super::fjall_store::data_of;
 use super::newest::{Newest, version};
 use crate::versions::page::Page;
 use crate::versions::row_keys::{self as rows, RowRange};
 use crate::versions::{AppliedState, StoreAnswer, StoreError, StoreQuery, StoreResult, VersionRow};
 use bytes::Bytes;
 use clock::Timestamp;
-use fjall::{Database, Iter, Keyspace, Readable, Snapshot};
+use fjall::{AbstractTree, Database, Guard, Iter, Keyspace, Readable, Snapshot};
+use std::path::Path;
 use wire::ids::{LogIndex, PartitionId};
 use wire::keys::{Key, KeyRange};
 
@@ -53,6 +55,38 @@ impl FjallReader {
             partition,
             incarnation,
         }
+    }
+
+    /// Says which file is damaged, after reading something found that one is.
+    pub(super) fn locate(&self, of: impl std::fmt::Display, error: StoreError) -> StoreError {
+        let StoreError::Failed(why) = error else {
+            return error;
+        };
+        match self.damaged_table() {
+            Some((file, damage)) => StoreError::DamagedFile {
+                what: format!("{file} is damaged ({damage}); {of} was to be read"),
+                data: data_of(self.tables()),
+            },
+            None => StoreError::Failed(format!("reading {of}: {why}")),
+        }
+    }
+
+    /// The tree's own directory, of which this is one of its keyspaces.
+    fn tables(&self) -> &Path {
+        let path = self.rows.path();
+        path.ancestors().nth(2).unwrap_or(path)
+    }
+
+    /// Reads every table until one does not read.
+    fn damaged_table(&self) -> Option<(String, String)> {
+        let version = self.rows.tree.current_version();
+        let mut tables = version.iter_tables();
+        tables.find_map(|table| {
+            let damage = table.iter().find_map(Result::err)?;
+            let folder = self.rows.path().join("tables");
+            let file = folder.join(table.id().to_string());
+            Some((file.display().to_string(), damage.to_string()))
+        })
     }
 
     /// All replicas that were ever applied to, with how far.
@@ -110,7 +144,22 @@ impl View {
                 up_to,
             } => StoreResult::Changed(self.changed(range, *above, *up_to)?),
             StoreQuery::Meta { key } => StoreResult::Meta(self.meta(key)?),
-            StoreQuery::MetaPrefix { prefix } => StoreResult::MetaRows(self.meta_rows(prefix)?),
+            StoreQuery::MetaPrefix { prefix } => {
+                let replica = (self.partition, self.incarnation);
+                let prefix = rows::meta_key(replica.0, replica.1, prefix);
+                let found = self.snapshot.prefix(&self.rows, prefix);
+                StoreResult::MetaRows(meta_rows(found)?)
+            }
+            StoreQuery::MetaRange { from, to, rows_max } => {
+                let range = rows::meta_range((self.partition, self.incarnation), from, to);
+                let found = if from < to {
+                    Some(self.rows(range))
+                } else {
+                    None
+                };
+                let found = found.into_iter().flatten().take(*rows_max as usize);
+                StoreResult::MetaRows(meta_rows(found)?)
+            }
         })
     }
 
@@ -164,16 +213,14 @@ impl View {
         let value = self.snapshot.get(&self.rows, key).map_err(failed)?;
         Ok(value.map(|value| Bytes::copy_from_slice(&value)))
     }
+}
 
-    fn meta_rows(&self, prefix: &[u8]) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
-        let prefix = rows::meta_key(self.partition, self.incarnation, prefix);
-        let found = self.snapshot.prefix(&self.rows, prefix);
-        found
-            .map(|guard| {
-                let (key, value) = guard.into_inner().map_err(failed)?;
-                let key = rows::decode_meta_key(&key).ok_or_else(|| damaged(&key))?;
-                Ok((key, Bytes::copy_from_slice(&value)))
-            })
-            .collect()
-    }
+fn meta_rows(found: impl Iterator<Item = Guard>) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+    found
+        .map(|guard| {
+            let (key, value) = guard.into_inner().map_err(failed)?;
+            let key = rows::decode_meta_key(&key).ok_or_else(|| damaged(&key))?;
+            Ok((key, Bytes::copy_from_slice(&value)))
+        })
+        .collect()
 }

@@ -9,19 +9,27 @@
 //! part would be replayed with a gap. Its files are cut, never removed: without one the tree takes itself
 //! for new and numbers its batches from the beginning.
 
+use super::compaction_filter::{Retention, RetentionFactory};
 use super::fjall_reader::{FjallReader, failed};
 use crate::log::io::format_file::{Format, FormatError};
 use crate::log::io::lock_file::take_lock;
-use crate::versions::persisted::Persisted;
+use crate::versions::persisted::{Persisted, Reached};
 use crate::versions::row_keys as rows;
 use crate::versions::{AppliedState, Live, Store, StoreAnswer, StoreBatch, StoreError, StoreQuery};
-use fjall::{AbstractTree, Database, Error, KeyspaceCreateOptions};
+use clock::Timestamp;
+use fjall::compaction::filter::Factory;
+use fjall::{
+    AbstractTree, Database, Error, KeyspaceCreateOptions, LsmError, OwnedWriteBatch, Readable,
+};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use wire::ids::PartitionId;
+use wire::keys::Key;
 use wire::message::LogPosition;
 
 const FORMAT: Format = Format {
@@ -33,6 +41,8 @@ const JOURNAL_BYTES_MAX: u64 = 128 * 1024 * 1024;
 const CLOSE_POLL: Duration = Duration::from_millis(5);
 /// Closing waits so many times; what is not in the tables then comes from the log again.
 const CLOSE_POLLS_MAX: u32 = 2000;
+/// So many versions of a swept key are removed in one step.
+const SWEPT_STEP_MAX: usize = 4096;
 
 /// How much memory and how many threads the store takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,6 +86,7 @@ pub struct FjallStore {
     options: StoreOptions,
     applied: BTreeMap<(PartitionId, u32), AppliedState>,
     persisted: Persisted,
+    retention: Arc<Retention>,
     _lock: File,
 }
 
@@ -91,7 +102,8 @@ impl FjallStore {
             .check(directory, !tables.exists())
             .map_err(format_refused)?;
         empty_journals(&tables).map_err(cannot)?;
-        let database = open_database(&tables, options)?;
+        let retention = Arc::new(Retention::default());
+        let database = open_undamaged(&tables, options, &retention)?;
         let create = || {
             KeyspaceCreateOptions::default()
                 .manual_journal_persist(true)
@@ -99,11 +111,15 @@ impl FjallStore {
         };
         let rows = database.keyspace("rows", create).map_err(failed)?;
         let reader = FjallReader { database, rows };
+        let applied = reader.all_applied();
+        let applied =
+            applied.map_err(|error| reader.locate("how far replicas are applied", error))?;
         let mut store = FjallStore {
-            applied: reader.all_applied()?.into_iter().collect(),
+            applied: applied.into_iter().collect(),
             reader,
             options,
             persisted: Persisted::default(),
+            retention,
             _lock: lock,
         };
         store.note_recovered();
@@ -116,7 +132,11 @@ impl FjallStore {
             return;
         };
         for (replica, state) in &self.applied {
-            self.persisted.note(highest, *replica, state.position, 0);
+            let reached = Reached {
+                position: state.position,
+                horizon: state.horizon,
+            };
+            self.persisted.note(highest, *replica, reached, 0);
         }
         self.persisted.reached(highest);
     }
@@ -167,6 +187,7 @@ impl FjallStore {
     fn update_persisted(&mut self) {
         if let Some(highest) = self.reader.rows.tree.get_highest_persisted_seqno() {
             self.persisted.reached(highest);
+            self.retention.raise(&self.persisted.horizons());
         }
     }
 
@@ -191,38 +212,85 @@ impl FjallStore {
     }
 }
 
-impl Store for FjallStore {
-    fn apply(&mut self, batches: &[StoreBatch]) -> Result<(), StoreError> {
+impl FjallStore {
+    /// Applies batches in one step of the tree.
+    fn apply_group(&mut self, batches: &[StoreBatch]) -> Result<(), StoreError> {
+        for batch in batches.iter().filter(|batch| !batch.swept.is_empty()) {
+            self.remove_superseded(batch)?;
+        }
         let mut write = self.reader.database.batch();
-        let tree = &self.reader.rows;
         let mut states = BTreeMap::new();
         for batch in batches {
+            self.add(batch, &mut write);
             let replica = (batch.partition, batch.incarnation);
-            for row in &batch.versions {
-                let key = rows::version_key(batch.incarnation, &row.key, row.timestamp);
-                write.insert(tree, key, rows::version_value(row.value.as_ref()));
-            }
-            for (key, value) in &batch.meta {
-                let key = rows::meta_key(batch.partition, batch.incarnation, key);
-                match value {
-                    Some(value) => write.insert(tree, key, &value[..]),
-                    None => write.remove(tree, key),
-                }
-            }
             let before = states.get(&replica).or(self.applied.get(&replica));
             let state = AppliedState::after(before.copied(), batch);
             states.insert(replica, state);
         }
         for ((partition, incarnation), state) in &states {
             let key = rows::applied_key(*partition, *incarnation);
-            write.insert(tree, key, rows::applied_value(state));
+            write.insert(&self.reader.rows, key, rows::applied_value(state));
         }
         // This store is the only writer: the batch gets this number or a higher one, no other row does.
         let seqno = self.reader.database.seqno();
-        write.commit().map_err(failed)?;
+        write.commit().map_err(not_written)?;
         self.applied.append(&mut states);
         self.persisted.applied(seqno, batches);
         self.maybe_rotate()
+    }
+
+    fn add(&self, batch: &StoreBatch, write: &mut OwnedWriteBatch) {
+        let tree = &self.reader.rows;
+        let swept: BTreeMap<&Key, Timestamp> = batch.swept.iter().map(|(k, t)| (k, *t)).collect();
+        let is_swept = |key, at| swept.get(key).is_some_and(|up_to| at <= *up_to);
+        for row in &batch.versions {
+            if !is_swept(&row.key, row.timestamp) {
+                let key = rows::version_key(batch.incarnation, &row.key, row.timestamp);
+                write.insert(tree, key, rows::version_value(row.value.as_ref()));
+            }
+        }
+        for (key, at) in &batch.swept {
+            write.remove(tree, rows::version_key(batch.incarnation, key, *at));
+        }
+        for (key, value) in &batch.meta {
+            let key = rows::meta_key(batch.partition, batch.incarnation, key);
+            match value {
+                Some(value) => write.insert(tree, key, &value[..]),
+                None => write.remove(tree, key),
+            }
+        }
+    }
+
+    /// Removes what lies under the tombstones that a batch sweeps, some rows at a time: nobody can read
+    /// it any more, since the horizon has long passed the tombstones. These go with the batch itself.
+    fn remove_superseded(&self, batch: &StoreBatch) -> Result<(), StoreError> {
+        let tree = &self.reader.rows;
+        let snapshot = self.reader.database.snapshot();
+        let mut write = self.reader.database.batch();
+        for (key, at) in &batch.swept {
+            let Some(below) = at.to_bits().checked_sub(1) else {
+                continue;
+            };
+            let below = rows::versions_of(batch.incarnation, key, Timestamp::from_bits(below));
+            for guard in snapshot.range(tree, below) {
+                write.remove(tree, guard.key().map_err(failed)?);
+                if write.len() >= SWEPT_STEP_MAX {
+                    let full = std::mem::replace(&mut write, self.reader.database.batch());
+                    full.commit().map_err(failed)?;
+                }
+            }
+        }
+        write.commit().map_err(failed)
+    }
+}
+
+impl Store for FjallStore {
+    fn apply(&mut self, batches: &[StoreBatch]) -> Result<(), StoreError> {
+        // A batch that sweeps must find the rows of those before it in the tree.
+        for group in batches.chunk_by(|_, next| next.swept.is_empty()) {
+            self.apply_group(group)?;
+        }
+        Ok(())
     }
 
     fn query(
@@ -254,12 +322,39 @@ impl Store for FjallStore {
             self.remove_small_rows(replica)?;
         }
         self.persisted.retain(|(p, i)| live.needs(*p, *i));
+        self.retention.set_live(&live, &self.persisted.horizons());
         Ok(())
     }
 }
 
-fn open_database(path: &Path, options: StoreOptions) -> Result<Database, StoreError> {
+/// What damaged files make the tree do while it opens is not known: a panic says that they are.
+fn open_undamaged(
+    tables: &Path,
+    options: StoreOptions,
+    retention: &Arc<Retention>,
+) -> Result<Database, StoreError> {
+    let opened = catch_unwind(AssertUnwindSafe(|| {
+        open_database(tables, options, retention)
+    }));
+    opened.unwrap_or_else(|_| {
+        Err(StoreError::DamagedFile {
+            what: format!(
+                "a file in {} is damaged: opening it panicked, the message is on standard error",
+                tables.display()
+            ),
+            data: data_of(tables),
+        })
+    })
+}
+
+fn open_database(
+    path: &Path,
+    options: StoreOptions,
+    retention: &Arc<Retention>,
+) -> Result<Database, StoreError> {
+    let factory: Arc<dyn Factory> = Arc::new(RetentionFactory(Arc::clone(retention)));
     let opened = Database::builder(path)
+        .with_compaction_filter_factories(Arc::new(move |_| Some(Arc::clone(&factory))))
         .manual_journal_persist(true)
         .max_journaling_size(JOURNAL_BYTES_MAX)
         .cache_size(options.cache_bytes)
@@ -267,8 +362,30 @@ fn open_database(path: &Path, options: StoreOptions) -> Result<Database, StoreEr
         .open();
     opened.map_err(|error| match error {
         Error::Locked => in_use(path),
-        other => cannot_open(path, other),
+        other => unreadable(path, other),
     })
+}
+
+/// The data directory, of which the store's tables lie two levels below.
+pub(super) fn data_of(tables: &Path) -> String {
+    let data = tables.parent().and_then(Path::parent).unwrap_or(tables);
+    data.display().to_string()
+}
+
+/// The tables cannot be opened: because of their contents, or because the system gives no access.
+fn unreadable(tables: &Path, error: Error) -> StoreError {
+    let is_access = |error: &io::Error| error.kind() != io::ErrorKind::NotFound;
+    match &error {
+        Error::Io(source) if is_access(source) => cannot_open(tables, error),
+        Error::Storage(LsmError::Io(source)) if is_access(source) => cannot_open(tables, error),
+        _ => StoreError::DamagedFile {
+            what: format!(
+                "a file in {} is damaged or missing ({error})",
+                tables.display()
+            ),
+            data: data_of(tables),
+        },
+    }
 }
 
 /// Cuts the journals to nothing. The directory may not be there yet.
@@ -286,6 +403,15 @@ fn empty_journals(tables: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+fn not_written(error: Error) -> StoreError {
+    match error {
+        Error::Poisoned => StoreError::Failed(
+            "a table could not be written; the reason was logged before. Nothing acknowledged is lost: what is not in the tables lies in the log".to_owned(),
+        ),
+        other => failed(other),
+    }
 }
 
 fn in_use(path: &Path) -> StoreError {

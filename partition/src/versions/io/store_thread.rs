@@ -11,11 +11,13 @@
 use super::fjall_reader::FjallReader;
 use super::fjall_store::FjallStore;
 use super::snapshots::Snapshots;
+use crate::log::io::byte_budget::{ByteBudget, ClosesOnDrop};
 use crate::versions::{
     Live, SnapshotRead, Store, StoreBatch, StoreError, StoreQuery, StoreReport, StoreTask,
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use wire::ids::PartitionId;
@@ -23,6 +25,8 @@ use wire::message::LogPosition;
 
 /// So many tasks wait for each thread; a sender of more waits itself.
 pub const STORE_QUEUE_MAX: usize = 4096;
+/// So many bytes wait to be applied; a sender of more waits itself.
+pub const STORE_QUEUE_BYTES_MAX: u64 = 128 * 1024 * 1024;
 /// So many batches are applied in one step at most.
 const APPLY_BATCHES_MAX: usize = 256;
 /// No further batch joins a step that has reached this size, bytes.
@@ -33,6 +37,7 @@ const PERSISTED_EVERY: Duration = Duration::from_millis(250);
 /// The running threads of a store.
 pub struct StoreThread {
     writes: Sender<Write>,
+    budget: ByteBudget,
     questions: Sender<Question>,
     writer: JoinHandle<()>,
     reader: JoinHandle<()>,
@@ -68,22 +73,33 @@ impl StoreThread {
         let (questions, answering) = bounded(STORE_QUEUE_MAX);
         let reader = store.reader();
         let tell = notify.clone();
+        let budget = ByteBudget::new(STORE_QUEUE_BYTES_MAX);
+        let closing = ClosesOnDrop(budget.clone());
         StoreThread {
             writes,
+            budget,
             questions,
             reader: spawn("store-read", notify, move |notify| {
                 answer_all(reader, &answering, notify)
             }),
             writer: spawn("store", tell, move |notify| {
-                Writer::new(store, notify).run(&applying)
+                Writer::new(store, notify, &closing.0).run(&applying)
             }),
         }
     }
 
-    /// Hands a task to its thread; waits if too many wait already.
+    /// What waits to be applied, bytes.
+    pub fn waiting_bytes(&self) -> u64 {
+        self.budget.bytes()
+    }
+
+    /// Hands a task to its thread; waits if too many, or too much, wait already.
     pub fn send(&self, task: StoreTask) {
         let question = match task {
-            StoreTask::Apply(batch) => return self.write(Write::Apply(batch)),
+            StoreTask::Apply(batch) => {
+                self.budget.take(batch.bytes());
+                return self.write(Write::Apply(batch));
+            }
             StoreTask::Persist => return self.write(Write::Persist),
             StoreTask::Live(live) => return self.write(Write::Live(live)),
             StoreTask::Query {
@@ -138,11 +154,15 @@ fn spawn<N: Fn(StoreReport) + Send + 'static>(
     std::thread::Builder::new()
         .name(name.to_owned())
         .spawn(move || {
-            if let Err(error) = work(&notify) {
-                let why = error.to_string();
-                tracing::error!(why, "the store failed");
-                notify(StoreReport::Failed { why });
-            }
+            // What a damaged file makes the tree do is not known: a panic there is a failure too.
+            let ended = catch_unwind(AssertUnwindSafe(|| work(&notify)));
+            let why = match ended {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "it panicked; the message is on standard error".to_owned(),
+            };
+            tracing::error!(why, "the store failed");
+            notify(StoreReport::Failed { why });
         })
         .expect("the system gives a thread to a node that starts")
 }
@@ -161,18 +181,23 @@ fn answer_all(
                 ticket,
                 queries,
             } => {
-                let answer = reader.query(partition, incarnation, &queries)?;
+                let answer = reader.query(partition, incarnation, &queries);
+                let answer = answer.map_err(|error| reader.locate(partition, error))?;
                 notify(StoreReport::Answer {
                     partition,
                     ticket,
                     answer,
                 });
             }
-            Question::ReadSnapshot(read) => notify(StoreReport::Snapshot {
-                partition: read.partition,
-                view: read.view,
-                page: snapshots.read(&read)?,
-            }),
+            Question::ReadSnapshot(read) => {
+                let page = snapshots.read(&read);
+                let page = page.map_err(|error| reader.locate(read.partition, error))?;
+                notify(StoreReport::Snapshot {
+                    partition: read.partition,
+                    view: read.view,
+                    page,
+                });
+            }
             Question::CloseSnapshot(partition, view) => snapshots.close(partition, view),
         }
     }
@@ -199,15 +224,17 @@ fn gather(first: StoreBatch, writes: &Receiver<Write>) -> (Vec<StoreBatch>, Opti
 struct Writer<'a, N> {
     store: FjallStore,
     notify: &'a N,
+    budget: &'a ByteBudget,
     told: BTreeMap<(PartitionId, u32), LogPosition>,
     looked: Instant,
 }
 
 impl<'a, N: Fn(StoreReport)> Writer<'a, N> {
-    fn new(store: FjallStore, notify: &'a N) -> Writer<'a, N> {
+    fn new(store: FjallStore, notify: &'a N, budget: &'a ByteBudget) -> Writer<'a, N> {
         Writer {
             store,
             notify,
+            budget,
             told: BTreeMap::new(),
             looked: Instant::now(),
         }
@@ -238,6 +265,7 @@ impl<'a, N: Fn(StoreReport)> Writer<'a, N> {
             Write::Apply(first) => {
                 let (group, next) = gather(first, writes);
                 self.store.apply(&group)?;
+                self.budget.give(group.iter().map(StoreBatch::bytes).sum());
                 self.tell_applied(&group);
                 return Ok(next);
             }

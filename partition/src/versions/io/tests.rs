@@ -91,6 +91,8 @@ impl Dice {
             incarnation,
             applied: at(self.indexes[replica]),
             closed: self.timestamp(),
+            horizon: Timestamp::ZERO,
+            swept: Vec::new(),
             versions: (0..self.below(8))
                 .map(|_| VersionRow {
                     key: self.key(),
@@ -110,7 +112,7 @@ impl Dice {
     }
 
     fn query(&mut self) -> StoreQuery {
-        match self.below(5) {
+        match self.below(6) {
             0 => StoreQuery::Get {
                 key: self.key(),
                 at: self.timestamp(),
@@ -129,6 +131,11 @@ impl Dice {
             },
             3 => StoreQuery::Meta {
                 key: self.bytes(3, &[0, 7, 255]),
+            },
+            4 => StoreQuery::MetaRange {
+                from: self.bytes(2, &[0, 7, 255]),
+                to: self.bytes(2, &[0, 7, 255]),
+                rows_max: self.below(6) as u32,
             },
             _ => StoreQuery::MetaPrefix {
                 prefix: self.bytes(2, &[0, 7, 255]),
@@ -291,6 +298,8 @@ fn what_is_persisted_is_told_when_tables_are_written() {
         incarnation: 1,
         applied: at(index),
         closed: Timestamp::ZERO,
+        horizon: Timestamp::ZERO,
+        swept: Vec::new(),
         versions: Vec::new(),
         meta: Vec::new(),
     };
@@ -303,6 +312,43 @@ fn what_is_persisted_is_told_when_tables_are_written() {
     drop(disk);
     let mut disk = open(directory.path());
     assert_eq!(disk.persisted().expect("tells"), [((P1, 1), at(2))].into());
+}
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "tables are written in real time")]
+fn a_store_that_holds_back_too_much_of_the_log_makes_tables_by_itself() {
+    let directory = tempdir().expect("makes a directory");
+    let options = StoreOptions {
+        memtable_bytes: 64 * 1024 * 1024,
+        ..TINY
+    };
+    let mut disk = FjallStore::open(directory.path(), options).expect("opens");
+    let value = Bytes::from(vec![b'v'; 64 * 1024]);
+    let written = 2 * options.held_back_bytes_max / value.len() as u64;
+    for index in 1..=written {
+        let row = VersionRow {
+            key: Key::from_bytes(Bytes::from_static(b"key")),
+            timestamp: Timestamp::from_bits(index),
+            value: Some(value.clone()),
+        };
+        let batch = StoreBatch {
+            partition: P1,
+            incarnation: 1,
+            applied: at(index),
+            closed: Timestamp::ZERO,
+            horizon: Timestamp::ZERO,
+            swept: Vec::new(),
+            versions: vec![row],
+            meta: Vec::new(),
+        };
+        disk.apply(&[batch]).expect("applies");
+    }
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while disk.persisted().expect("tells").is_empty() {
+        let is_over = std::time::Instant::now() > deadline;
+        assert!(!is_over, "the log may not be discarded for ever");
+        std::thread::yield_now();
+    }
 }
 
 #[test]
@@ -319,6 +365,8 @@ fn the_threads_apply_answer_and_tell_what_is_persisted() {
             incarnation: 1,
             applied: at(index),
             closed: Timestamp::ZERO,
+            horizon: Timestamp::ZERO,
+            swept: Vec::new(),
             versions: vec![VersionRow {
                 key: key.clone(),
                 timestamp: Timestamp::from_bits(index),
@@ -399,6 +447,8 @@ fn a_batch_out_of_order_is_refused() {
             incarnation: 1,
             applied: at(index),
             closed: Timestamp::ZERO,
+            horizon: Timestamp::ZERO,
+            swept: Vec::new(),
             versions: Vec::new(),
             meta: Vec::new(),
         };
@@ -488,7 +538,9 @@ fn small_rows_of_replicas_that_do_not_live_go() {
         incarnation,
         applied: at(7),
         closed: Timestamp::ZERO,
+        horizon: Timestamp::ZERO,
         versions: Vec::new(),
+        swept: Vec::new(),
         meta: vec![(Bytes::from_static(b"row"), Some(Bytes::from_static(b"x")))],
     };
     disk.apply(&[batch(1), batch(2), batch(3)])

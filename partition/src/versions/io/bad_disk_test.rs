@@ -1,0 +1,164 @@
+//! What each bad disk does to the store, by name.
+
+use super::*;
+use crate::versions::{Store, StoreBatch, StoreQuery, StoreReport, StoreTask, VersionRow};
+use bytes::Bytes;
+use clock::Timestamp;
+use crossbeam_channel::unbounded;
+use std::fs;
+use std::path::{Path, PathBuf};
+use tempfile::{TempDir, tempdir};
+use wire::ids::{LogIndex, PartitionId, Term};
+use wire::keys::{Key, KeyRange};
+use wire::message::LogPosition;
+
+const P7: PartitionId = PartitionId(7);
+
+const TINY: StoreOptions = StoreOptions {
+    memtable_bytes: 64 * 1024,
+    cache_bytes: 1024 * 1024,
+    workers: 1,
+    held_back_bytes_max: 128 * 1024,
+};
+
+fn batch(index: u64) -> StoreBatch {
+    let row = |n: u64| VersionRow {
+        key: Key::from_bytes(Bytes::from(format!("key{n:05}"))),
+        timestamp: Timestamp::from_bits(index),
+        // Not to be compressed away.
+        value: Some((0..200).map(|byte| (n * 31 + byte * index) as u8).collect()),
+    };
+    StoreBatch {
+        partition: P7,
+        incarnation: 1,
+        applied: LogPosition {
+            term: Term(1),
+            index: LogIndex(index),
+        },
+        closed: Timestamp::ZERO,
+        horizon: Timestamp::ZERO,
+        versions: (0..100).map(row).collect(),
+        swept: Vec::new(),
+        meta: Vec::new(),
+    }
+}
+
+/// A store with tables, closed; its data directory and its store's.
+fn closed_store() -> (TempDir, PathBuf) {
+    let data = tempdir().expect("makes a directory");
+    let directory = data.path().join("store");
+    let mut store = FjallStore::open(&directory, TINY).expect("opens");
+    for index in 1..=10 {
+        store.apply(&[batch(index)]).expect("applies");
+    }
+    store.close().expect("closes");
+    (data, directory)
+}
+
+fn files_under(directory: &Path, found: &mut Vec<PathBuf>) {
+    for file in fs::read_dir(directory).expect("lists") {
+        let path = file.expect("lists").path();
+        if path.is_dir() {
+            files_under(&path, found);
+        } else {
+            found.push(path);
+        }
+    }
+}
+
+/// The tables' files, the largest last.
+fn tables(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    files_under(&directory.join("tables"), &mut found);
+    let is_table = |path: &PathBuf| {
+        path.parent()
+            .is_some_and(|parent| parent.ends_with("tables"))
+    };
+    found.retain(|path| is_table(path) && path.extension().is_none());
+    let length = |path: &PathBuf| path.metadata().expect("looks").len();
+    found.retain(|path| length(path) > 4096);
+    found.sort_by_key(length);
+    assert!(!found.is_empty(), "the store has tables");
+    found
+}
+
+fn everything() -> StoreQuery {
+    StoreQuery::Scan {
+        range: KeyRange::all(),
+        reverse: false,
+        at: Timestamp::MAX,
+        rows_max: u32::MAX,
+        bytes_max: u32::MAX,
+    }
+}
+
+#[track_caller]
+fn assert_says(told: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(told.contains(part), "no '{part}' in: {told}");
+    }
+}
+
+#[test]
+fn a_flipped_bit_in_a_table_is_never_served_and_the_file_is_named() {
+    let (data, directory) = closed_store();
+    let table = tables(&directory).pop().expect("there is one");
+    let mut bytes = fs::read(&table).expect("reads");
+    bytes[2000] ^= 0x10;
+    fs::write(&table, bytes).expect("writes");
+    let (reports, received) = unbounded();
+    let store = FjallStore::open(&directory, TINY).expect("only what is read is looked at");
+    let thread = StoreThread::spawn(store, move |report| {
+        reports.send(report).expect("the test listens");
+    });
+    thread.send(StoreTask::Query {
+        partition: P7,
+        incarnation: 1,
+        ticket: 1,
+        queries: vec![everything()],
+    });
+    let why = loop {
+        match received.recv().expect("the threads run") {
+            StoreReport::Failed { why } => break why,
+            StoreReport::Answer { .. } | StoreReport::Snapshot { .. } => {
+                panic!("damaged data is never served")
+            }
+            StoreReport::Applied { .. } | StoreReport::Persisted { .. } => {}
+        }
+    };
+    let remedy = format!("`horolog rebuild --data {}`", data.path().display());
+    assert_says(&why, &[&table.to_string_lossy(), "p7", "damaged", &remedy]);
+    thread.join();
+}
+
+#[test]
+fn missing_tables_are_refused_when_the_store_is_opened() {
+    let (data, directory) = closed_store();
+    let table = tables(&directory).pop().expect("there is one");
+    fs::remove_file(&table).expect("removes");
+    let Err(error) = FjallStore::open(&directory, TINY) else {
+        panic!("a store that lacks a table is not opened");
+    };
+    let remedy = format!("`horolog rebuild --data {}`", data.path().display());
+    assert_says(&error.to_string(), &["damaged or missing", &remedy]);
+}
+
+#[test]
+fn a_damaged_journal_is_emptied_and_never_read() {
+    let (_data, directory) = closed_store();
+    let mut found = Vec::new();
+    files_under(&directory, &mut found);
+    found.retain(|path| path.extension().is_some_and(|e| e == "jnl"));
+    assert!(!found.is_empty(), "there is a journal");
+    for journal in &found {
+        fs::write(journal, vec![0x5a; 5000]).expect("writes");
+    }
+    let store = FjallStore::open(&directory, TINY).expect("opens");
+    let applied = store
+        .applied(P7, 1)
+        .expect("tells")
+        .expect("something is there");
+    assert_eq!(applied.position.index, LogIndex(10));
+    let answer = store.query(P7, 1, &[everything()]);
+    assert_eq!(answer.expect("answers").applied, LogIndex(10));
+}
