@@ -31,7 +31,7 @@ use crate::registry::Registry;
 use crate::settings::Settings;
 use crate::snapshot_gate::SnapshotGate;
 use crate::transfers::Transfers;
-use clock::{ClockBoundWait, DurableCeiling, HybridClock, Now, Timestamp};
+use clock::{CEILING_AHEAD, ClockBoundWait, DurableCeiling, HybridClock, Now, Timestamp};
 use cluster::{Founder, FoundingPlan, Peers};
 use partition::log::{LogRecord, RecoveredLog};
 use partition::replication::ReplicationTiming;
@@ -51,6 +51,8 @@ use wire::message::{
 mod asks;
 mod clients;
 mod clocks;
+#[cfg(test)]
+mod clocks_test;
 #[cfg(test)]
 mod joining_test;
 mod leadership;
@@ -111,6 +113,9 @@ pub struct Node {
     pub(crate) next_probe: Duration,
     pub(crate) contradicting: Vec<NodeId>,
     pub(crate) clock: HybridClock,
+    /// A ceiling is written that much ahead of the clock: so far the clock was in an earlier life, as
+    /// the log proves.
+    pub(crate) reached_before: Timestamp,
     pub(crate) ceiling: DurableCeiling,
     pub(crate) heartbeats: Heartbeats,
     pub(crate) next_heartbeat: Duration,
@@ -183,6 +188,7 @@ impl Node {
             next_probe: now.monotonic,
             contradicting: Vec::new(),
             clock: HybridClock::new(Timestamp::ZERO, config.timing.drift_max),
+            reached_before: recovered.ceiling.minus(CEILING_AHEAD),
             ceiling: DurableCeiling::new(recovered.ceiling),
             heartbeats: Heartbeats::new(recovered.ceiling, 0),
             next_heartbeat: now.monotonic,

@@ -67,22 +67,28 @@ impl Installing {
     }
 }
 
+/// What a chunk holds; an error is in words.
+fn readable(chunk: &SnapshotChunk) -> Result<ChunkBody, String> {
+    let body = ChunkBody::decode(&chunk.body)?;
+    match chunk.sequence == 0 && body.head.is_none() {
+        true => Err("it does not say what the snapshot is of".to_owned()),
+        false => Ok(body),
+    }
+}
+
 impl Replica {
     /// Replication has taken a chunk.
     pub(crate) fn take_chunk(&mut self, chunk: SnapshotChunk, out: &mut Vec<ReplicaEffect>) {
-        let body = ChunkBody::decode(&chunk.body);
-        let body = body.unwrap_or_else(|error| {
-            panic!(
-                "chunk {} of the snapshot at {:?} cannot be read: {error}",
-                chunk.sequence, chunk.position
-            )
-        });
+        let body = match readable(&chunk) {
+            Ok(body) => body,
+            Err(error) => return self.refuse_snapshot(&chunk, &error, out),
+        };
         if chunk.sequence == 0 {
             self.drop_installing(out);
             let head = body.head.clone();
             self.installing = Some(Installing {
                 position: chunk.position,
-                head: head.expect("the first chunk says what the snapshot is of"),
+                head: head.expect("a first chunk that can be read has it"),
                 incarnation: None,
                 waiting: VecDeque::new(),
                 bytes: 0,
@@ -101,6 +107,23 @@ impl Replica {
         let waiting = (chunk.sequence, chunk.is_last, body);
         installing.waiting.push_back(waiting);
         self.write_chunks(out);
+    }
+
+    /// A node of another version may write what this one cannot read. The replica stays what it is.
+    fn refuse_snapshot(
+        &mut self,
+        chunk: &SnapshotChunk,
+        error: &str,
+        out: &mut Vec<ReplicaEffect>,
+    ) {
+        tracing::error!(
+            partition = %self.descriptor.partition,
+            up_to = %chunk.position.index,
+            chunk = chunk.sequence,
+            "a snapshot is refused, since a chunk of it cannot be read: {error}. Run the same version of the program on all nodes"
+        );
+        self.replication.refuse_snapshot();
+        self.drop_installing(out);
     }
 
     /// An incarnation is this replica's to use.

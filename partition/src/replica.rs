@@ -54,7 +54,8 @@ pub struct ReplicaTiming {
     /// So long everything else waits for locks, for the promise, or for the leader to begin.
     pub wait_max: Duration,
     /// A member that lacks more than so many bytes of the log holds it back no longer: the leader has
-    /// what is above that discarded, and the member gets a snapshot.
+    /// what is above that discarded, and the member gets a snapshot. While it gets it, and until it has
+    /// caught up after it, [`crate::replication::SNAPSHOT_HELD_TIMES`] as much is kept.
     pub held_back_bytes_max: u64,
 }
 

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 /// next start learns from the others who it is. Until it holds again what the others may count on, it
 /// votes for nobody and acknowledges nothing; for that, all other nodes that hold its partitions must
 /// be up. Rebuild one node at a time, and only while the others are well: they hold the only copies.
+/// If the log cannot be read, what is there is moved aside and not deleted.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
   horolog rebuild --data /var/lib/horolog
@@ -65,7 +66,11 @@ fn told(dropped: &Dropped) -> String {
         (Some(replicas), _) => {
             format!("dropped {replicas} replicas; the node keeps its identity")
         }
-        (None, Some(damage)) => format!("dropped everything, since {damage}"),
+        (None, Some(kept)) => format!(
+            "dropped everything, since {}. All of it is kept in {}: remove that once the node is well, and not if no other node holds its data",
+            kept.why,
+            kept.place.display()
+        ),
         (None, None) => "dropped everything".to_owned(),
     };
     format!("{what}. Start the node as before: the others rebuild it")

@@ -2,8 +2,9 @@
 //!
 //! What it is stays, if its log can be read: its identity, the founding, its ceiling. Its replicas are
 //! logged as empty and as having lost their memory, so they take part in nothing before the others have
-//! told what they may count on (`partition::replication`). If the log cannot be read, all of it goes, and
-//! the next start learns from the others who it is.
+//! told what they may count on (`partition::replication`). If the log cannot be read, it cannot be
+//! known either whether the others hold what it held: all of it is moved aside, into a directory
+//! `unreadable.dropped`, and the next start learns from the others who it is.
 //!
 //! A crash in between leaves the node as it was, or a directory on which the command is run again: the new
 //! log takes the old one's name before the store goes, and names incarnations that the old store has
@@ -22,10 +23,19 @@ use wire::message::LogPosition;
 /// What became of a node's data.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Dropped {
-    /// How many replicas were dropped; `None`: the log could not be read, so all of it went.
+    /// How many replicas were dropped; `None`: the log could not be read, so all of it was moved aside.
     pub replicas: Option<usize>,
-    /// Why the log could not be read, if so.
-    pub damage: Option<String>,
+    /// Why the log could not be read, if so, and where all of it is kept.
+    pub damage: Option<Kept>,
+}
+
+/// Data that could not be read, and is kept.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Kept {
+    /// Why the log could not be read.
+    pub why: String,
+    /// The directory with all that was there.
+    pub place: PathBuf,
 }
 
 /// Why nothing was dropped.
@@ -82,10 +92,11 @@ pub fn drop_replicas(data: &Path) -> Result<Dropped, RebuildError> {
             })
         }
         Err(error) if is_damage(&error) => {
-            places.drop_all()?;
+            let why = error.to_string();
+            let place = places.move_all_aside()?;
             Ok(Dropped {
                 replicas: None,
-                damage: Some(error.to_string()),
+                damage: Some(Kept { why, place }),
             })
         }
         Err(error) => Err(error.into()),
@@ -181,10 +192,29 @@ impl Places {
     }
 
     /// The store goes first: a log without its store is refused, a store without its log would not be.
-    fn drop_all(&self) -> Result<(), RebuildError> {
-        self.remove(&self.store)?;
-        self.rename(&self.log, &self.dropped_log)?;
-        self.remove(&self.dropped_log)
+    fn move_all_aside(&self) -> Result<PathBuf, RebuildError> {
+        let place = self.free_place();
+        fs::create_dir_all(&place).map_err(failed("make", &place))?;
+        if self.store.exists() {
+            self.rename(&self.store, &place.join("store"))?;
+        }
+        self.rename(&self.log, &place.join("log"))?;
+        sync(&place)?;
+        Ok(place)
+    }
+
+    /// A directory to keep things in: a new one, or that of a run that was stopped before the log went.
+    fn free_place(&self) -> PathBuf {
+        let named = |number: u32| match number {
+            1 => self.data.join("unreadable.dropped"),
+            _ => self.data.join(format!("unreadable-{number}.dropped")),
+        };
+        let is_free = |place: &PathBuf| {
+            let has_store = place.join("store").exists() && self.store.exists();
+            !has_store && !place.join("log").exists()
+        };
+        let mut places = (1..).map(named);
+        places.find(is_free).expect("some number is free")
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<(), RebuildError> {
@@ -202,9 +232,13 @@ impl Places {
     }
 
     fn sync(&self) -> Result<(), RebuildError> {
-        let directory = fs::File::open(&self.data).map_err(failed("open", &self.data))?;
-        directory.sync_all().map_err(failed("sync", &self.data))
+        sync(&self.data)
     }
+}
+
+fn sync(directory: &Path) -> Result<(), RebuildError> {
+    let file = fs::File::open(directory).map_err(failed("open", directory))?;
+    file.sync_all().map_err(failed("sync", directory))
 }
 
 fn failed<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> RebuildError + 'a {
@@ -284,17 +318,38 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_log_goes_as_a_whole() {
+    fn what_cannot_be_read_is_moved_aside_and_kept() {
+        // It may be the only copy; the log cannot tell.
+        let data = data(1);
+        let (log, store) = (data.path().join("log"), data.path().join("store"));
+        fs::write(store.join("rows"), "all there is").expect("writes");
+        for name in ["unreadable.dropped", "unreadable-2.dropped"] {
+            fs::create_dir_all(&log).expect("makes a directory");
+            fs::write(log.join("format"), "nonsense").expect("writes");
+            let dropped = drop_replicas(data.path()).expect("drops");
+            assert_eq!(dropped.replicas, None);
+            let kept = dropped.damage.expect("it says what was wrong");
+            assert!(kept.why.contains("does not name a log format"), "{kept:?}");
+            assert_eq!(kept.place, data.path().join(name));
+            let format = fs::read_to_string(kept.place.join("log/format")).expect("is kept");
+            assert_eq!(format, "nonsense");
+            assert!(!log.exists() && !store.exists());
+        }
+        let rows = data.path().join("unreadable.dropped/store/rows");
+        let rows = fs::read_to_string(rows).expect("is kept");
+        assert_eq!(rows, "all there is");
+    }
+
+    #[test]
+    fn moving_aside_goes_on_where_it_was_interrupted() {
         let data = data(3);
-        let log = data.path().join("log");
-        let format = log.join("format");
-        assert!(format.exists(), "the log names its format");
-        fs::write(&format, "nonsense").expect("writes");
+        let place = data.path().join("unreadable.dropped");
+        fs::create_dir(&place).expect("makes a directory");
+        fs::rename(data.path().join("store"), place.join("store")).expect("renames");
+        fs::write(data.path().join("log/format"), "nonsense").expect("writes");
         let dropped = drop_replicas(data.path()).expect("drops");
-        assert_eq!(dropped.replicas, None);
-        let damage = dropped.damage.expect("it says what was wrong");
-        assert!(damage.contains("does not name a log format"), "{damage}");
-        assert!(!log.exists() && !data.path().join("store").exists());
+        assert_eq!(dropped.damage.expect("it says where it is").place, place);
+        assert!(place.join("store").exists() && place.join("log").exists());
     }
 
     #[test]

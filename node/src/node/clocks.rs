@@ -16,7 +16,7 @@ impl Node {
     /// What the node lives by instead of a reading.
     pub(super) fn judge_clock(&mut self, raw: &Now) -> Judged {
         self.raw = *raw;
-        let issued = self.clock.stamp();
+        let issued = self.clock.stamp().max(self.reached_before);
         let judged = self.clock_watch.look(raw, issued, &mut self.clock_peers);
         if let Some(change) = self.clock_watch.take_change() {
             self.on_clock_change(&judged.now, change);

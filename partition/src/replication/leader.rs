@@ -72,6 +72,13 @@ impl Leader {
             .is_some_and(Progress::needs_snapshot)
     }
 
+    /// Up to where the log is not needed by those who get a snapshot, or catch up after one.
+    pub(super) fn needed_after_snapshots(&self) -> Option<LogIndex> {
+        let sending = self.sending.as_ref().and_then(SnapshotSending::holds);
+        let catching_up = self.followers.values().filter(|p| p.is_catching_up());
+        catching_up.map(Progress::matched).chain(sending).min()
+    }
+
     /// Asserts what must hold if the leader's log ends at `last`.
     pub(super) fn invariants(&self, last: LogIndex) {
         assert!(

@@ -53,7 +53,7 @@ pub use progress::{
     PROBE_BYTES_MAX,
 };
 pub use snapshot_receiving::Installed;
-pub use snapshot_sending::SNAPSHOT_CHUNKS_MAX;
+pub use snapshot_sending::{SNAPSHOT_CHUNKS_MAX, SNAPSHOT_HELD_TIMES};
 
 use bytes::Bytes;
 use candidate::Canvass;

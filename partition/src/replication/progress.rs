@@ -67,6 +67,8 @@ pub(super) struct Progress {
     /// When it was heard last in this term.
     contact: Duration,
     needs_snapshot: bool,
+    /// It has installed a snapshot, and does not hold yet what was committed meanwhile.
+    catching_up: bool,
 }
 
 /// What to send next.
@@ -89,6 +91,7 @@ impl Progress {
             waiting_since: now,
             contact: now,
             needs_snapshot: false,
+            catching_up: false,
         }
     }
 
@@ -104,6 +107,28 @@ impl Progress {
 
     pub(super) fn needs_snapshot(&self) -> bool {
         self.needs_snapshot
+    }
+
+    /// It has installed a snapshot.
+    pub(super) fn catch_up(&mut self) {
+        self.catching_up = true;
+    }
+
+    pub(super) fn is_catching_up(&self) -> bool {
+        self.catching_up
+    }
+
+    /// After a snapshot it is special until it holds all that is committed, or is not heard any more.
+    pub(super) fn maybe_end_catching_up(
+        &mut self,
+        commit: LogIndex,
+        now: Duration,
+        patience: Duration,
+    ) {
+        let is_silent = now.saturating_sub(self.contact) >= patience;
+        if self.matched >= commit || is_silent {
+            self.catching_up = false;
+        }
     }
 
     /// It was heard.

@@ -33,6 +33,8 @@ pub(super) struct SnapshotReceiving {
     taken: u64,
     stored: u64,
     is_complete: bool,
+    /// It cannot be read: nothing more of it is taken, and nothing is said of it.
+    is_refused: bool,
 }
 
 /// What became of the wish to install.
@@ -79,12 +81,13 @@ impl Replication {
                 taken: 0,
                 stored: 0,
                 is_complete: false,
+                is_refused: false,
             });
         }
         let Some(receiving) = &mut self.receiving else {
             return;
         };
-        if (receiving.term, receiving.number) != (term, number) {
+        if (receiving.term, receiving.number) != (term, number) || receiving.is_refused {
             return;
         }
         if chunk.sequence == receiving.taken && !receiving.is_complete {
@@ -115,6 +118,7 @@ impl Replication {
     pub(super) fn speak_of_snapshot(&self, out: &mut Vec<ReplicationEffect>) {
         if let Some(receiving) = &self.receiving
             && receiving.term == self.term()
+            && !receiving.is_refused
         {
             self.tell_received(receiving.from, receiving.number, receiving.stored, out);
         }
@@ -144,6 +148,14 @@ impl Replication {
         let is_left = |r: &SnapshotReceiving| !r.is_complete && r.term < term;
         if self.receiving.as_ref().is_some_and(is_left) {
             self.drop_snapshot(out);
+        }
+    }
+
+    /// What was taken last cannot be read. Its sender hears no more of this snapshot, and after a while
+    /// begins another.
+    pub fn refuse_snapshot(&mut self) {
+        if let Some(receiving) = &mut self.receiving {
+            (receiving.is_refused, receiving.is_complete) = (true, false);
         }
     }
 

@@ -13,8 +13,13 @@
 //!   forgotten what it had (a restart) says nothing to later chunks: after a while all begins anew,
 //!   under another number.
 //! - While it is sent, the leader's log is held from the snapshot's position on and not from what the
-//!   follower holds, or the snapshot would be out of date when it arrives.
+//!   follower holds, or the snapshot would be out of date when it arrives. Afterwards it is held until the
+//!   follower has caught up, or what it needs next would be gone. Both within [`SNAPSHOT_HELD_TIMES`] of
+//!   what a member that is away may hold back, and only for a follower that is heard: *were the ordinary
+//!   maximum to hold here, a snapshot that takes longer to send than the log takes to grow by that much
+//!   would begin anew for ever.*
 
+use super::progress::Progress;
 use super::{Replication, ReplicationEffect, RoleState};
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -26,6 +31,9 @@ use wire::message::{LogPosition, ReplicationMessage, SnapshotChunk};
 pub const SNAPSHOT_CHUNKS_MAX: usize = 4;
 /// So many election timeouts without a word about a snapshot, and it begins anew.
 const PATIENCE_TIMEOUTS: u32 = 4;
+/// For a follower that gets a snapshot, or catches up after one, the log is held back by up to so many
+/// times what it is held back for one that is away.
+pub const SNAPSHOT_HELD_TIMES: u64 = 8;
 
 /// A snapshot on its way to a follower.
 #[derive(Clone, Debug)]
@@ -65,8 +73,12 @@ impl SnapshotSending {
 
     /// From where on the follower will need entries, if the snapshot is for it.
     pub(super) fn holds_for(&self, follower: NodeId) -> Option<LogIndex> {
-        let position = self.position.filter(|_| self.to == follower)?;
-        Some(position.index)
+        self.holds().filter(|_| self.to == follower)
+    }
+
+    /// From where on its follower will need entries, once that is known.
+    pub(super) fn holds(&self) -> Option<LogIndex> {
+        Some(self.position?.index)
     }
 
     /// Whether the next chunk is to be read now.
@@ -134,13 +146,24 @@ impl Replication {
     /// Ends, begins, and sends again.
     pub(super) fn tick_snapshot(&mut self, now: Duration, out: &mut Vec<ReplicationEffect>) {
         let timing = self.timing;
+        let patience = timing.election_timeout * PATIENCE_TIMEOUTS;
+        let commit = self.commit();
         let RoleState::Leader(leader) = &mut self.role else {
             return;
         };
+        for progress in leader.followers.values_mut() {
+            progress.maybe_end_catching_up(commit, now, patience);
+        }
         if let Some(sending) = &mut leader.sending {
-            let matched = leader.followers.get(&sending.to).map(|p| p.matched());
-            let is_there = sending.position.is_some_and(|p| matched >= Some(p.index));
-            if is_there || sending.is_silent(now, timing.election_timeout * PATIENCE_TIMEOUTS) {
+            let mut is_there = false;
+            if let (Some(progress), Some(position)) =
+                (leader.followers.get_mut(&sending.to), sending.position)
+                && progress.matched() >= position.index
+            {
+                is_there = true;
+                progress.catch_up();
+            }
+            if is_there || sending.is_silent(now, patience) {
                 out.push(ReplicationEffect::EndSnapshot);
                 leader.sending = None;
             } else {
@@ -235,19 +258,27 @@ impl Replication {
     }
 
     /// Up to where nobody needs the log: everything that every member is known to hold durably, and
-    /// whatever lies more than `bytes_max` below the end. A member that needs what is discarded gets a
-    /// snapshot. `None` if it does not lead.
+    /// whatever lies more than `bytes_max` below the end; [`SNAPSHOT_HELD_TIMES`] as much of what a member
+    /// needs after a snapshot that it gets or got. A member that needs what is discarded gets a snapshot.
+    /// `None` if it does not lead.
     pub fn not_needed(&self, bytes_max: u64) -> Option<LogIndex> {
         let RoleState::Leader(leader) = &self.role else {
             return None;
         };
-        let held_by = |(follower, progress): (&NodeId, &super::progress::Progress)| {
+        let held_by = |(follower, progress): (&NodeId, &Progress)| {
             let snapshot = leader.sending.as_ref().and_then(|s| s.holds_for(*follower));
             progress.matched().max(snapshot.unwrap_or_default())
         };
         let others = leader.followers.iter().map(held_by).min();
         let replicated = others.map_or(self.durable(), |others| others.min(self.durable()));
         let held_back = self.log.index_leaving(bytes_max);
+        let held_back = match leader.needed_after_snapshots() {
+            Some(needed) if needed < held_back => {
+                let longer = bytes_max.saturating_mul(SNAPSHOT_HELD_TIMES);
+                needed.max(self.log.index_leaving(longer))
+            }
+            _ => held_back,
+        };
         Some(replicated.max(held_back).min(self.commit()))
     }
 

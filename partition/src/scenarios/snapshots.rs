@@ -57,9 +57,13 @@ impl World {
     }
 
     fn send_chunk(&mut self, chunk: &SnapshotChunk) {
+        self.send_chunk_of(1, chunk);
+    }
+
+    fn send_chunk_of(&mut self, number: u64, chunk: &SnapshotChunk) {
         let message = ReplicationMessage::Snapshot {
             term: Term(5),
-            number: 1,
+            number,
             chunk: chunk.clone(),
         };
         self.receive(2, message);
@@ -164,6 +168,42 @@ fn a_replica_becomes_what_another_is() {
     world.restart();
     assert_eq!(world.replica.status().locks, 1);
     assert_eq!(world.replica.status().commit, position.index);
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_read_is_refused_and_another_taken() {
+    let (_, chunks) = filled();
+    let mut world = World::of(vec![ME, NodeId(2)]);
+    // As another version of the program might write it; and one that does not say what it is of.
+    let mut foreign = chunks[0].clone();
+    foreign.body = bytes::Bytes::from_static(&[9, 1, 2, 3]);
+    let mut nameless = chunks[0].clone();
+    nameless.body = chunks[1].body.clone();
+    for (number, first) in [(1, foreign), (2, nameless)] {
+        world.send_chunk_of(number, &first);
+        world.send_chunk_of(number, &chunks[1]);
+        assert!(world.replica.status().installing.is_none());
+        assert!(!world.take_said().contains(&ReplicaEffect::WantIncarnation));
+    }
+    // In the middle, too.
+    world.send_chunk_of(3, &chunks[0]);
+    assert!(world.replica.status().installing.is_some());
+    let mut torn = chunks[1].clone();
+    torn.body = torn.body.slice(..torn.body.len() / 2);
+    world.send_chunk_of(3, &torn);
+    assert!(world.replica.status().installing.is_none());
+    for chunk in &chunks[2..] {
+        world.send_chunk_of(3, chunk);
+    }
+    world.step(ReplicaEvent::Incarnation { incarnation: 2 });
+    world.settle();
+    assert_eq!(world.replica.status().commit, LogIndex(0));
+    for chunk in &chunks {
+        world.send_chunk_of(4, chunk);
+    }
+    world.step(ReplicaEvent::Incarnation { incarnation: 3 });
+    world.settle();
+    assert_eq!(world.replica.status().commit, chunks[0].position.index);
 }
 
 #[test]

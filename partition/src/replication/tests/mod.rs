@@ -207,6 +207,17 @@ impl Scene {
         assert_eq!(shown, expected);
     }
 
+    /// A turn whose effects are of no interest.
+    pub(super) fn turn_unseen(
+        &mut self,
+        act: impl FnOnce(&mut Replication, &mut Vec<ReplicationEffect>),
+    ) {
+        let mut out = Vec::new();
+        act(&mut self.replication, &mut out);
+        self.replication.flush(self.now, &mut out);
+        self.replication.invariants();
+    }
+
     #[track_caller]
     pub(super) fn step(&mut self, from: u32, message: ReplicationMessage, expected: &[&str]) {
         let (now, promised) = (self.now, self.promised);

@@ -184,6 +184,105 @@ fn the_log_is_held_back_by_no_more_than_its_maximum() {
     assert_eq!(scene.replication.not_needed(1 << 20), Some(LogIndex(4)));
 }
 
+/// A leader of one far behind that proposes entries 5 to 5 + `more` meanwhile, all known to node 2.
+fn go_on(scene: &mut Scene, more: u64) {
+    for _ in 0..more {
+        let index = scene.replication.last().index.next();
+        scene.turn_unseen(|replication, out| {
+            let entry = replication.propose(Bytes::from_static(b"e"), out);
+            assert_eq!(entry.map(|position| position.index), Some(index));
+        });
+    }
+    let last = scene.replication.last();
+    let (now, promised) = (scene.now, scene.promised);
+    scene.turn_unseen(|replication, out| {
+        replication.on_durable(last, out);
+        let message = ReplicationMessage::Appended {
+            term: Term(2),
+            matched: last.index,
+        };
+        replication.step(now, promised, node(2), message, out);
+    });
+    assert_eq!(scene.replication.commit(), last.index);
+}
+
+#[test]
+fn what_follows_a_snapshot_is_kept_until_its_follower_has_caught_up() {
+    let mut scene = leader_of_one_far_behind();
+    let one = scene.replication.log_bytes();
+    let sent = "n3 <- Snapshot t2 #1 of t2.i4 chunk 0 \"a\" last";
+    read(&mut scene, 1, "a", true, &[sent]);
+    // The ordinary maximum has room for two entries.
+    let bytes_max = 3 * one;
+    go_on(&mut scene, 10);
+    assert_eq!(scene.replication.not_needed(bytes_max), Some(LogIndex(4)));
+    // It is installed: the next entries are needed still.
+    scene.now = at(10_100);
+    let (now, promised) = (scene.now, scene.promised);
+    appended_unseen(&mut scene, 4);
+    scene.turn_unseen(|replication, out| replication.tick(now, promised, out));
+    assert_eq!(scene.replication.not_needed(bytes_max), Some(LogIndex(4)));
+    appended_unseen(&mut scene, 6);
+    assert_eq!(scene.replication.not_needed(bytes_max), Some(LogIndex(6)));
+    // Without it, no more than the larger maximum.
+    go_on(&mut scene, 40);
+    let kept = scene.replication.not_needed(bytes_max).expect("it leads");
+    assert!(kept > LogIndex(6) && kept < LogIndex(54 - 3), "{kept}");
+    // It has caught up: from now on it is like any other.
+    appended_unseen(&mut scene, 54);
+    scene.turn_unseen(|replication, out| replication.tick(now, promised, out));
+    go_on(&mut scene, 10);
+    let kept = scene.replication.not_needed(bytes_max).expect("it leads");
+    assert!(kept > LogIndex(54), "{kept}");
+}
+
+#[test]
+fn for_whoever_falls_silent_after_a_snapshot_no_more_is_kept_than_for_others() {
+    let mut scene = leader_of_one_far_behind();
+    let sent = "n3 <- Snapshot t2 #1 of t2.i4 chunk 0 \"a\" last";
+    read(&mut scene, 1, "a", true, &[sent]);
+    go_on(&mut scene, 10);
+    appended_unseen(&mut scene, 4);
+    let bytes_max = scene.replication.log_bytes() / 5;
+    for seconds in 11..14 {
+        let now = Duration::from_secs(seconds);
+        scene.now = now;
+        let promised = scene.promised;
+        scene.replication.on_contact(now, node(2), Term(2));
+        scene.turn_unseen(|replication, out| replication.tick(now, promised, out));
+    }
+    let kept = scene.replication.not_needed(bytes_max).expect("it leads");
+    assert!(kept > LogIndex(4), "{kept}");
+}
+
+fn appended_unseen(scene: &mut Scene, index: u64) {
+    let message = ReplicationMessage::Appended {
+        term: Term(2),
+        matched: LogIndex(index),
+    };
+    let (now, promised) = (scene.now, scene.promised);
+    scene.turn_unseen(|replication, out| replication.step(now, promised, node(3), message, out));
+}
+
+#[test]
+fn of_a_snapshot_that_cannot_be_read_nothing_more_is_taken_or_said() {
+    let mut scene = Scene::new(3, 1, &[]);
+    let first = "take of t2.i9 chunk 0 \"x\"";
+    let start = ["log t2 for nobody", "follows n2 in t2", first];
+    scene.step(2, chunk(2, position(2, 9), 0, false), &start);
+    scene.replication.refuse_snapshot();
+    scene.step(2, chunk(2, position(2, 9), 0, false), &[]);
+    scene.step(2, chunk(2, position(2, 9), 1, true), &[]);
+    let refused = "n2 <- AppendRefused t2 after t2.i9 hint i0";
+    scene.append(2, 2, position(2, 9), &[], 9, &[refused]);
+    // Another one may be better.
+    let mut another = chunk(2, position(2, 9), 0, false);
+    if let ReplicationMessage::Snapshot { number, .. } = &mut another {
+        *number = 2;
+    }
+    scene.step(2, another, &[first]);
+}
+
 #[test]
 fn a_snapshot_takes_the_place_of_a_log_that_ends_below_it() {
     let mut scene = Scene::new(3, 1, &[entry(1, 1, "a")]);
