@@ -17,7 +17,7 @@ use crate::request_waiting_list::WaitFor;
 use bytes::Bytes;
 use clock::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
-use wire::keys::{Key, KeyRange};
+use wire::keys::{Key, KeyRange, TRANSACTION_BYTES_MAX};
 use wire::message::{Guard, Operation, Refusal, Rival, TransactionName};
 
 /// What is to be placed.
@@ -210,12 +210,16 @@ fn check_guards(share: &ToPlace, newest: &BTreeMap<&Key, Newest>) -> Evaluated<R
 type Performed = (BTreeMap<Key, Option<Bytes>>, Vec<Option<Bytes>>);
 
 /// Performs the operations in their order; several on one key build on each other.
+///
+/// What they make is bounded as what a client may send is: a few bytes that are appended to large values
+/// again and again would else fill the memory, and the entry would fit into no frame.
 fn perform_all(
     share: &ToPlace,
     newest: &BTreeMap<&Key, Newest>,
 ) -> Evaluated<Result<Performed, Unfit>> {
     let mut writes: BTreeMap<Key, Option<Bytes>> = BTreeMap::new();
     let mut results = Vec::with_capacity(share.operations.len());
+    let mut bytes = 0;
     for Operation { key, kind } in share.operations {
         let before = newest.get(key);
         let old = match writes.get(key) {
@@ -224,6 +228,13 @@ fn perform_all(
         };
         match kind.apply(old.as_ref()) {
             Ok(new) => {
+                let length = new.as_ref().map_or(0, Bytes::len);
+                // A computed value stands in the entry, and once more among the results.
+                let times = if kind.reads_old_value() { 2 } else { 1 };
+                bytes += key.bytes().len() + times * length;
+                if bytes > TRANSACTION_BYTES_MAX {
+                    return too_much(key, bytes, newest);
+                }
                 results.push(new.clone().filter(|_| kind.reads_old_value()));
                 writes.insert(key.clone(), new);
             }
@@ -236,4 +247,22 @@ fn perform_all(
         }
     }
     Ok(Ok((writes, results)))
+}
+
+fn too_much(
+    key: &Key,
+    bytes: usize,
+    newest: &BTreeMap<&Key, Newest>,
+) -> Evaluated<Result<Performed, Unfit>> {
+    check_committed(newest.values())?;
+    let seen = newest.values().map(Newest::timestamp).max();
+    let why = format!(
+        "up to here the operations make {bytes} bytes of new values and results, the most is \
+         {TRANSACTION_BYTES_MAX} (64 MiB): divide the transaction"
+    );
+    let key = key.clone();
+    Ok(Err((
+        Refusal::Operation { key, why },
+        seen.unwrap_or_default(),
+    )))
 }

@@ -3,9 +3,11 @@ use crate::effects::{self, Effect};
 use crate::fixtures::{attempt, attempt_of, id, key, name, range, ts};
 use bytes::Bytes;
 use clock::Timestamp;
+use wire::keys::VALUE_BYTES_MAX;
 use wire::message::{
-    ChangeRecord, CommitOne, Condition, OutcomeAnswer, PartitionReply, PartitionRequest, Read,
-    ReadRequest, RecordAnswer, RecordChange, RecordState, Refusal, TransactionName,
+    ChangeRecord, CommitOne, Condition, Operation, OperationKind, OutcomeAnswer, PartitionReply,
+    PartitionRequest, Read, ReadRequest, RecordAnswer, RecordChange, RecordState, Refusal,
+    TransactionName,
 };
 
 fn ask_commit(world: &mut World, commit: CommitOne) -> PartitionReply {
@@ -355,5 +357,45 @@ fn what_is_known_of_an_id_is_told_whatever_the_timestamp_of_the_copy() {
     assert!(
         matches!(error, wire::message::PartitionError::TooFarAhead { .. }),
         "{error:?}"
+    );
+}
+
+/// A few bytes on the wire would otherwise make an entry that fits into no frame, or fill the memory.
+#[test]
+fn what_operations_make_is_bounded_as_what_clients_send() {
+    let mut world = World::serving();
+    let large = |user: &str| Operation {
+        key: key(user),
+        kind: OperationKind::Put(vec![b'v'; VALUE_BYTES_MAX - 1000].into()),
+    };
+    let append = |user: &str| Operation {
+        key: key(user),
+        kind: OperationKind::Append(Bytes::from_static(b"x")),
+    };
+    ask_commit(&mut world, commit(1, at(3), vec![large("b")]));
+    let entries = world.log.len();
+    let many = vec![append("b"); 4];
+    let few = vec![append("b"); 3];
+    let refusals = [
+        ask_commit(&mut world, commit(2, at(4), many.clone())),
+        world.answer(PartitionRequest::Prepare(prepare(3, at(4), many))),
+    ];
+    for reply in refusals {
+        let PartitionReply::Refused {
+            refusal: Refusal::Operation { key: at_key, why },
+            durable: false,
+            depends_on,
+        } = reply
+        else {
+            panic!("it is refused, not {reply:?}");
+        };
+        assert_eq!((at_key, depends_on), (key("b"), at(3)));
+        assert!(why.contains("64 MiB"), "{why}");
+    }
+    assert_eq!(world.log.len(), entries, "a refusal leaves nothing");
+    let reply = ask_commit(&mut world, commit(4, at(5), few));
+    assert!(
+        matches!(reply, PartitionReply::Committed { .. }),
+        "three fit"
     );
 }

@@ -24,7 +24,9 @@ use super::{SharedIdentity, tune};
 use crate::frame::{Frame, FrameError, FrameKind};
 use crate::handshake::{Goodbye, HandshakeError, Hello, HelloReply, Role};
 use crate::ids::NodeId;
-use crate::message::{ClientReply, ClientRequest, FoundingMessage, PeerFrame, RequestError};
+use crate::message::{
+    ClientAnswer, ClientReply, ClientRequest, Committed, FoundingMessage, PeerFrame, RequestError,
+};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -170,14 +172,28 @@ impl ClientConnection {
     fn reply(&self, number: u64, reply: &ClientReply) -> Result<(), SendError> {
         let sent = match self.outbox.push(FrameKind::ClientReply, number, reply) {
             Err(SendError::Frame(FrameError::TooLong { bytes, max })) => {
-                let why = format!("the answer has {bytes} bytes, the most is {max}: ask for less");
-                let refused: ClientReply = Err(RequestError::Invalid { why });
-                self.outbox.push(FrameKind::ClientReply, number, &refused)
+                let shorter = shortened(reply, bytes, max);
+                self.outbox.push(FrameKind::ClientReply, number, &shorter)
             }
             other => other,
         };
         self.in_flight.add_permits(1);
         sent
+    }
+}
+
+/// What is answered instead of what fits into no frame. A commit stays one, without its results, which
+/// can be read again; anything else changed nothing, and less can be asked for.
+fn shortened(reply: &ClientReply, bytes: u64, max: u64) -> ClientReply {
+    match reply {
+        Ok(ClientAnswer::Committed(committed)) => Ok(ClientAnswer::Committed(Committed {
+            results: Vec::new(),
+            ..committed.clone()
+        })),
+        _ => {
+            let why = format!("the answer has {bytes} bytes, the most is {max}: ask for less");
+            Err(RequestError::Invalid { why })
+        }
     }
 }
 
@@ -608,4 +624,34 @@ fn expect<T: serde::de::DeserializeOwned>(kind: FrameKind, frame: &Frame) -> Res
     }
     let kind = format!("{:?}", frame.kind);
     Err(Goodbye::Misplaced { kind }.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clock::Timestamp;
+
+    #[test]
+    fn a_commit_whose_results_fit_into_no_frame_is_still_told_as_a_commit() {
+        let committed = Committed {
+            at: Timestamp::from_micros(7),
+            results: vec![Some("v".into())],
+            attempts: 1,
+            partitions: 1,
+        };
+        let without = Committed {
+            results: vec![],
+            ..committed.clone()
+        };
+        let reply = Ok(ClientAnswer::Committed(committed));
+        assert_eq!(
+            shortened(&reply, 9, 8),
+            Ok(ClientAnswer::Committed(without))
+        );
+        let read: ClientReply = Ok(ClientAnswer::RolledBack);
+        assert!(matches!(
+            shortened(&read, 9, 8),
+            Err(RequestError::Invalid { .. })
+        ));
+    }
 }
