@@ -374,7 +374,7 @@ fn what_operations_make_is_bounded_as_what_clients_send() {
     };
     ask_commit(&mut world, commit(1, at(3), vec![large("b")]));
     let entries = world.log.len();
-    let many = vec![append("b"); 4];
+    let many = vec![append("b"); 5];
     let few = vec![append("b"); 3];
     let refusals = [
         ask_commit(&mut world, commit(2, at(4), many.clone())),
