@@ -8,16 +8,19 @@
 //! - [`processes::transfers_under_handovers`]: nor while leaders hand over, and nobody has to wait;
 //! - [`processes::handing_over`]: a node that stops hands over first, and `transfer` refuses with a reason;
 //! - [`processes::acknowledged_writes`]: what was acknowledged survives the death of all nodes at once;
+//! - [`processes::soak`]: endless overwrites leave memory, disk and starts where they are;
 //! - [`processes::packages`]: real records go in and come out, and hot counters are exact;
 //! - [`processes::bad_disks`]: full, failing and damaged disks each have a defined end;
 //! - [`processes::retention`]: old versions are kept as long as was asked;
 //! - [`processes::wrong_input`]: mistakes are refused with the remedy;
 //! - [`processes::crowd`]: ten thousand clients on one node, and what its metrics say meanwhile;
+//! - [`processes::rebuilt_nodes`]: nodes that were away for long, lost their data or were rebuilt come back whole;
 //! - [`processes::local_cluster`]: `dev` keeps its data, and is there at once.
 //!
 //! What a real process cannot be made to suffer (unsynced writes lost, torn sectors, clocks that lie)
 //! the simulation does.
 //!
+//! `HOROLOG_SOAK_SECONDS` makes the soak long enough for figures.
 //! `HOROLOG_E2E_SECONDS` and `HOROLOG_E2E_CLIENTS` make the transfers run longer, and with more clients;
 //! `HOROLOG_E2E_GAP_MAX_MS` and `HOROLOG_E2E_GAP_MEDIAN_MS` say how long a partition may be silent after
 //! a fault, `HOROLOG_E2E_SEED` which nodes are struck.
@@ -34,6 +37,7 @@ mod processes {
     mod packages;
     mod rebuilt_nodes;
     mod retention;
+    mod soak;
     mod transfers;
     mod transfers_under_handovers;
     mod transfers_under_kills;
