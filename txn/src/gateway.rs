@@ -313,6 +313,15 @@ impl Gateway {
                         waiter,
                     } => self.recover(cx, name, attempt, None, Some(waiter), false, out),
                     Order::LockGranted { id, key } => self.held.on_granted(id, &key),
+                    Order::LockNotGranted {
+                        id,
+                        key,
+                        maybe_held,
+                    } => {
+                        if self.held.on_not_granted(id, &key) && maybe_held {
+                            self.give_back(cx, BTreeMap::from([(id, BTreeSet::from([key]))]), out);
+                        }
+                    }
                     Order::LocksLost(lost) => self.on_locks_lost(&lost),
                     Order::Resolve(plan) => self.resolve(cx, plan, out),
                     Order::TellRecovered { waiter, end } => {
@@ -391,13 +400,22 @@ impl Gateway {
             self.put(id, job, flow);
         }
         let held = self.held.on_gone(connection);
+        self.give_back(cx, held, out);
+    }
+
+    fn give_back(
+        &mut self,
+        cx: &mut GatewayContext,
+        locks: BTreeMap<TransactionId, BTreeSet<Key>>,
+        out: &mut Vec<GatewayEffect>,
+    ) {
         let mut turn = Turn {
             job: JobId(0),
             cx,
             list: &mut self.list,
             out,
         };
-        for (id, keys) in held {
+        for (id, keys) in locks {
             give_back(&mut turn, id, &keys);
         }
     }

@@ -96,6 +96,7 @@ impl GetForUpdate {
                 Flow::Over
             }
             PartitionReply::Taken { key, rival } => {
+                self.order_not_granted(turn, false);
                 let answer = ClientAnswer::Taken { key, rival };
                 turn.answer(self.client, Ok(answer), Timestamp::ZERO);
                 Flow::Over
@@ -123,9 +124,19 @@ impl GetForUpdate {
         Flow::Waits
     }
 
+    /// The leader may hold it all the same: its answer is lost, or it locked and then waited in vain.
     fn fail(&mut self, turn: &mut Turn, why: RequestError) -> Flow {
+        self.order_not_granted(turn, true);
         turn.answer(self.client, Err(why), Timestamp::ZERO);
         Flow::Over
+    }
+
+    fn order_not_granted(&self, turn: &mut Turn, maybe_held: bool) {
+        turn.order(Order::LockNotGranted {
+            id: self.lock.id,
+            key: self.lock.key.clone(),
+            maybe_held,
+        });
     }
 
     pub(crate) fn abandon(&mut self, turn: &mut Turn) {

@@ -45,6 +45,12 @@ pub(crate) enum Order {
     Resolve(ResolvePlan),
     /// A transaction's lock was granted.
     LockGranted { id: TransactionId, key: Key },
+    /// A transaction's lock was not granted, as far as its client knows; the leader may hold it.
+    LockNotGranted {
+        id: TransactionId,
+        key: Key,
+        maybe_held: bool,
+    },
     /// Locks of a transaction were lost.
     LocksLost(LockLost),
     /// A recovery has ended for one who waited for it.

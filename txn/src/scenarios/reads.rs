@@ -1,6 +1,7 @@
 //! Reads over partitions, locks of clients, and what is refused at once.
 
 use super::fixture::*;
+use crate::limits::HELD_LOCKS_MAX;
 use std::time::Duration;
 use wire::keys::{KeyRange, VALUE_BYTES_MAX};
 use wire::message::{
@@ -149,6 +150,43 @@ fn a_lock_is_given_back_when_its_client_is_gone() {
             "4 -> p4 unlock [z] for 5",
         ]);
     s.expect_idle();
+}
+
+fn lock(random: u64, user: &str, wait: LockWait) -> ClientRequest {
+    ClientRequest::Lock {
+        id: id(random),
+        age: id(random),
+        snapshot: Snapshot::Fresh,
+        key: key(user),
+        wait,
+    }
+}
+
+/// Its client has nothing to roll back then, so nothing else ends the transaction here.
+#[test]
+fn locks_that_others_hold_do_not_use_up_what_a_connection_may_hold() {
+    let mut s = Scenario::new();
+    let rounds = HELD_LOCKS_MAX as u64 + 1;
+    for n in 1..=rounds {
+        let taken = PartitionReply::Taken {
+            key: key("a"),
+            rival: id(0),
+        };
+        s.client(n, lock(n, "a", LockWait::Refuse))
+            .reply(n, taken)
+            .lines_pass();
+    }
+    s.expect_idle();
+}
+
+/// The answer may be what is lost, and the lock be held.
+#[test]
+fn a_lock_whose_fate_is_unknown_is_given_back_and_forgotten() {
+    let mut s = Scenario::new();
+    s.client(1, lock(5, "a", LockWait::Queue)).lines_pass();
+    s.unreachable(1);
+    s.take_first();
+    s.expect(["2 -> p2 unlock [a] for 5"]).expect_idle();
 }
 
 #[test]
