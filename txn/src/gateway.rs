@@ -12,7 +12,7 @@ use crate::held_locks::{HeldLocks, KeepLocks};
 use crate::job::{Job, JobEvent};
 use crate::limits::{
     COORDINATING_MAX, HELD_LOCKS_MAX, RECOVERIES_MAX, REQUESTS_MAX, RESOLUTIONS_MAX, RETRY_MS,
-    check_commit, check_key, check_keys, check_ranges, check_read,
+    check_asked, check_commit, check_key, check_keys, check_ranges, check_read,
 };
 use crate::locking::{GetForUpdate, Rollback, give_back};
 use crate::outcome::AskOutcome;
@@ -531,7 +531,7 @@ impl Gateway {
                 });
             }
             ClientRequest::Outcome { name } => {
-                check_key(&name.anchor)?;
+                check_asked(cx.now, &name)?;
                 self.start(cx, out, |turn| {
                     let (job, flow) = AskOutcome::begin(turn, client, name);
                     (Job::Outcome(job), flow)

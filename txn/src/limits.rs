@@ -5,7 +5,7 @@
 use clock::Now;
 use std::time::Duration;
 use wire::keys::{KEY_BYTES_MAX, Key, KeyRange, TRANSACTION_BYTES_MAX, VALUE_BYTES_MAX};
-use wire::message::{Commit, ReadRequest, RequestError, Snapshot};
+use wire::message::{Commit, ReadRequest, RequestError, Snapshot, TransactionName};
 
 /// Commits that one gateway coordinates at a time.
 pub const COORDINATING_MAX: usize = 10_000;
@@ -26,6 +26,9 @@ pub const OPERATIONS_MAX: usize = 100_000;
 pub const SCAN_BYTES_MAX: u32 = 8 * 1024 * 1024;
 /// A commit's `expires` lies at most so far ahead.
 pub const EXPIRES_AHEAD_MAX: Duration = Duration::from_secs(60);
+/// An outcome is asked for with an `expires` at most so far ahead. Twice what commits may have: wherever
+/// a commit was taken, its outcome is told also by a node whose clock is behind.
+pub const ASKED_EXPIRES_AHEAD_MAX: Duration = Duration::from_secs(2 * EXPIRES_AHEAD_MAX.as_secs());
 /// Keys of a transaction beyond so many bytes are not staged: two rounds instead of one (protocol,
 /// *Words*).
 pub const STAGING_BYTES_MAX: usize = 64 * 1024;
@@ -122,11 +125,22 @@ pub(crate) fn check_commit(now: &Now, commit: &Commit) -> Result<(), RequestErro
             "the anchor must be a key that the transaction writes",
         ));
     }
-    let most = now.latest().plus(EXPIRES_AHEAD_MAX);
-    if commit.name.expires > most {
+    check_expires(now, &commit.name, EXPIRES_AHEAD_MAX)
+}
+
+/// A name whose outcome is asked for. The question closes what the anchor does not know, and that is
+/// kept until `expires`: one far ahead would be kept for ever, on every replica.
+pub(crate) fn check_asked(now: &Now, name: &TransactionName) -> Result<(), RequestError> {
+    check_key(&name.anchor)?;
+    check_expires(now, name, ASKED_EXPIRES_AHEAD_MAX)
+}
+
+fn check_expires(now: &Now, name: &TransactionName, most: Duration) -> Result<(), RequestError> {
+    if name.expires > now.latest().plus(most) {
         return Err(invalid(format!(
-            "the transaction expires at {}, more than {} s from now",
-            commit.name.expires,
+            "the transaction expires at {}, more than {} s from now; a commit may expire {} s from now",
+            name.expires,
+            most.as_secs(),
             EXPIRES_AHEAD_MAX.as_secs()
         )));
     }

@@ -1,10 +1,11 @@
 //! Abandoned transactions, and questions for outcomes.
 
 use super::fixture::*;
+use crate::limits::ASKED_EXPIRES_AHEAD_MAX;
 use clock::Timestamp;
 use wire::message::{
     Checked, ClientRequest, CoordinatorState, Decision, OutcomeAnswer, PartitionReply,
-    RecordAnswer, RecordState,
+    RecordAnswer, RecordState, TransactionName,
 };
 
 fn checked(checked: Checked) -> PartitionReply {
@@ -200,6 +201,29 @@ fn the_outcome_of_an_unknown_transaction_is_aborted() {
     s.outcome(1, OutcomeAnswer::Aborted)
         .expect(["answer 1.1: Outcome(Aborted), depends on nothing"]);
     s.expect_idle();
+}
+
+/// The question would close it, and what is closed is kept until it expires.
+#[test]
+fn an_outcome_is_not_asked_for_with_an_expiry_beyond_what_commits_may_have() {
+    let mut s = Scenario::new();
+    let most = at(ASKED_EXPIRES_AHEAD_MAX.as_micros() as u64);
+    for expires in [most.next(), Timestamp::MAX] {
+        let name = TransactionName {
+            expires,
+            ..name(5, "a")
+        };
+        s.client(1, ClientRequest::Outcome { name });
+        let answer = s.take_first();
+        assert!(answer.contains("more than 120 s from now"), "{answer}");
+        s.expect_idle();
+    }
+    let name = TransactionName {
+        expires: most,
+        ..name(5, "a")
+    };
+    s.client(1, ClientRequest::Outcome { name })
+        .expect(["1 -> p2 outcome of 5?"]);
 }
 
 #[test]
