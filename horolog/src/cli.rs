@@ -5,7 +5,7 @@
 
 use crate::commands::{
     add, append, bench, cas, delete, dev, get, import, keyspace, max, min, outcome, partitions,
-    put, rebuild, scan, settings, shell, start, status, timestamp, transfer, txn,
+    put, rebuild, scan, settings, shell, start, status, timestamp, transfer, txn, verify,
 };
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -43,6 +43,7 @@ pub(crate) enum Command {
     Import(import::Import),
     Bench(bench::Bench),
     Rebuild(rebuild::Rebuild),
+    Verify(verify::Verify),
 }
 
 /// Commands on data and on the cluster, in the shell and outside of it.
@@ -199,6 +200,17 @@ mod tests {
             &["get", "a", "--connect", "a:99999"],
             &["get", "a", "--connect", "::1"],
             &["bench", "put", "--connect", "a"],
+            &["verify", "check", "a.edn"],
+            &["verify", "check", "a.edn", "--workload", "nothing"],
+            &[
+                "verify",
+                "check",
+                "a.edn",
+                "--workload",
+                "list-append",
+                "--model",
+                "perfect",
+            ],
             &["bench", "put", "--value-bytes", "9000000"],
         ] {
             assert_eq!(read(line).unwrap_err().exit_code(), 2, "{line:?}");

@@ -56,9 +56,18 @@ impl Failure {
 
     /// The transaction was aborted, and the command's output has said so.
     pub(crate) fn aborted_and_told() -> Failure {
-        let mut failure = Failure::aborted("");
-        failure.told = true;
-        failure
+        Failure::aborted("").told()
+    }
+
+    /// It is not as it should be, and the command's output has said so.
+    pub(crate) fn not_done_and_told() -> Failure {
+        Failure::error("").told()
+    }
+
+    /// The command's output has said it.
+    pub(crate) fn told(mut self) -> Failure {
+        self.told = true;
+        self
     }
 
     /// Nothing went wrong that would end a shell's script.

@@ -57,6 +57,7 @@ fn wants_json(invocation: &Invocation) -> bool {
         Command::Shell(shell) => shell.is_json(),
         Command::Bench(bench) => bench.is_json(),
         Command::Import(import) => import.is_json(),
+        Command::Verify(verify) => verify.is_json(),
         _ => invocation.connection.as_ref().is_some_and(|c| c.json),
     }
 }
@@ -71,6 +72,7 @@ fn run(invocation: Invocation) -> Result<(), Failure> {
         Command::Start(start) => start.run(),
         Command::Bench(bench) => bench.run(),
         Command::Rebuild(rebuild) => rebuild.run(),
+        Command::Verify(verify) => verify.run(),
         Command::Shell(shell) => runtime()?.block_on(shell.run()),
         Command::Import(import) => runtime()?.block_on(import.run()),
         Command::Data(command) => {

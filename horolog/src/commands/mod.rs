@@ -23,3 +23,4 @@ pub(crate) mod status;
 pub(crate) mod timestamp;
 pub(crate) mod transfer;
 pub(crate) mod txn;
+pub(crate) mod verify;
