@@ -19,8 +19,7 @@
 use crate::lock_table::in_range;
 use bytes::Bytes;
 use clock::Timestamp;
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use wire::ids::LogIndex;
 use wire::keys::{Key, KeyRange};
 
@@ -36,8 +35,29 @@ pub(crate) struct Version {
 
 #[derive(Clone, Debug)]
 struct Written {
+    timestamp: Timestamp,
     index: LogIndex,
     value: Option<Bytes>,
+}
+
+/// The versions of one key, oldest first: few for most keys, many for a hot one, of which the oldest
+/// are evicted one by one.
+type Versions = VecDeque<Written>;
+
+/// How many of a key's versions are at or below a timestamp: they come first.
+fn up_to(versions: &Versions, at: Timestamp) -> usize {
+    match versions.back() {
+        Some(newest) if newest.timestamp <= at => versions.len(),
+        _ => versions.partition_point(|written| written.timestamp <= at),
+    }
+}
+
+fn newest_at(versions: &Versions, at: Timestamp) -> Option<Version> {
+    let written = &versions[up_to(versions, at).checked_sub(1)?];
+    Some(Version {
+        timestamp: written.timestamp,
+        value: written.value.clone(),
+    })
 }
 
 /// Committed versions above a horizon.
@@ -46,7 +66,7 @@ pub(crate) struct RecentWrites {
     horizon: Timestamp,
     bytes_max: usize,
     bytes: usize,
-    by_key: BTreeMap<Key, BTreeMap<Timestamp, Written>>,
+    by_key: BTreeMap<Key, Versions>,
     by_time: BTreeSet<(Timestamp, Key)>,
     evicted_up_to: LogIndex,
 }
@@ -92,23 +112,29 @@ impl RecentWrites {
     ) {
         self.bytes += cost(key, &value);
         self.by_time.insert((timestamp, key.clone()));
-        let versions = self.by_key.entry(key.clone()).or_default();
-        let before = versions.insert(timestamp, Written { index, value });
-        assert!(
-            before.is_none(),
-            "two versions of {key} have the timestamp {timestamp}: of entries {:?} and {index}",
-            before.map(|written| written.index)
-        );
+        let versions = self
+            .by_key
+            .entry(key.clone())
+            .or_insert_with(|| VecDeque::with_capacity(1));
+        let place = up_to(versions, timestamp);
+        if let Some(before) = place.checked_sub(1).map(|below| &versions[below]) {
+            assert!(
+                before.timestamp < timestamp,
+                "two versions of {key} have the timestamp {timestamp}: of entries {} and {index}",
+                before.index
+            );
+        }
+        let written = Written {
+            timestamp,
+            index,
+            value,
+        };
+        versions.insert(place, written);
     }
 
     /// The newest version of a key that is here, at or below a timestamp.
     pub(crate) fn at(&self, key: &Key, at: Timestamp) -> Option<Version> {
-        let versions = self.by_key.get(key)?;
-        let (timestamp, written) = versions.range(..=at).next_back()?;
-        Some(Version {
-            timestamp: *timestamp,
-            value: written.value.clone(),
-        })
+        newest_at(self.by_key.get(key)?, at)
     }
 
     /// The newest version at or below a timestamp of each key of a range, as far as it is here.
@@ -117,14 +143,8 @@ impl RecentWrites {
         range: &KeyRange,
         at: Timestamp,
     ) -> impl Iterator<Item = (&Key, Version)> {
-        in_range(&self.by_key, range).filter_map(move |(key, versions)| {
-            let (timestamp, written) = versions.range(..=at).next_back()?;
-            let version = Version {
-                timestamp: *timestamp,
-                value: written.value.clone(),
-            };
-            Some((key, version))
-        })
+        in_range(&self.by_key, range)
+            .filter_map(move |(key, versions)| Some((key, newest_at(versions, at)?)))
     }
 
     /// The first key of a range with a version here in `(above, up_to]`, and the newest of those.
@@ -137,10 +157,9 @@ impl RecentWrites {
         if above >= up_to {
             return None;
         }
-        let bounds = (Bound::Excluded(above), Bound::Included(up_to));
         in_range(&self.by_key, range).find_map(|(key, versions)| {
-            let (timestamp, _) = versions.range(bounds).next_back()?;
-            Some((key, *timestamp))
+            let newest = &versions[self::up_to(versions, up_to).checked_sub(1)?];
+            (newest.timestamp > above).then_some((key, newest.timestamp))
         })
     }
 
@@ -153,12 +172,17 @@ impl RecentWrites {
             };
             let versions = self.by_key.get_mut(key);
             let versions = versions.expect("both indexes hold the same versions");
-            let index = versions[timestamp].index;
-            if index > stored {
+            // The oldest of all is the oldest of its key.
+            let oldest = &versions[0];
+            assert_eq!(
+                oldest.timestamp, *timestamp,
+                "both indexes hold the same versions of {key}"
+            );
+            if oldest.index > stored {
                 return;
             }
             let (timestamp, key) = self.by_time.pop_first().expect("there is a first");
-            let written = versions.remove(&timestamp).expect("just seen");
+            let written = versions.pop_front().expect("just seen");
             if versions.is_empty() {
                 self.by_key.remove(&key);
             }
@@ -170,7 +194,7 @@ impl RecentWrites {
 
     /// Asserts what must hold.
     pub(crate) fn invariants(&self) {
-        let count: usize = self.by_key.values().map(BTreeMap::len).sum();
+        let count: usize = self.by_key.values().map(VecDeque::len).sum();
         assert_eq!(
             count,
             self.by_time.len(),
