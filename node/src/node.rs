@@ -129,6 +129,8 @@ pub struct Node {
     pub(crate) transfers: Transfers,
     pub(crate) settings: Settings,
     pub(crate) work: VecDeque<Work>,
+    /// Replicas to which something happened in this turn.
+    in_turn: BTreeSet<PartitionId>,
     pub(crate) snapshots: SnapshotGate,
     /// The next incarnation of a replica to be given.
     pub(crate) next_incarnation: u32,
@@ -202,6 +204,7 @@ impl Node {
             transfers: Transfers::default(),
             settings: Settings::new(config.timing.retention),
             work: VecDeque::new(),
+            in_turn: BTreeSet::new(),
             snapshots: SnapshotGate::default(),
             next_incarnation: next_incarnation(&recovered)?,
             given: BTreeSet::new(),
@@ -430,11 +433,13 @@ impl Node {
         {
             self.log.push(LogRecord::Ceiling { timestamp });
         }
+        self.end_replicas_turns(now);
         self.hand_over_log(now);
         while let Some((client, reply)) = self.answers.pop_ready(now) {
             self.answer(now, client, reply);
         }
         self.do_work(now);
+        self.end_replicas_turns(now);
         self.hand_over_log(now);
         for (to, frame) in self.outbox.take_frames(self.clock.stamp()) {
             self.effects.push(Effect::Send { to, frame });

@@ -258,6 +258,13 @@ impl Replica {
         self.follow_up(cx, out);
     }
 
+    /// Ends a turn, after everything that happened in it: sends what was appended or committed, and
+    /// acknowledges what came. So a turn's entries go to a follower in one message.
+    pub fn end_turn(&mut self, cx: &ReplicaContext, out: &mut Vec<ReplicaEffect>) {
+        self.replication.flush(cx.now.monotonic, &mut self.effects);
+        self.follow_up(cx, out);
+    }
+
     /// Time passes: timeouts only. About every 10 ms.
     pub fn tick(&mut self, cx: &ReplicaContext, out: &mut Vec<ReplicaEffect>) {
         let electable = self.fit_to_lead && cx.now.is_vouched();
@@ -438,7 +445,6 @@ impl Replica {
             self.maybe_hand_over(cx, out);
             if self.effects.is_empty() {
                 self.maybe_admit_early(cx, out);
-                self.replication.flush(cx.now.monotonic, &mut self.effects);
             }
             if self.effects.is_empty() {
                 return;

@@ -20,11 +20,33 @@ impl Node {
         partition: PartitionId,
         effects: Vec<ReplicaEffect>,
     ) {
+        self.in_turn.insert(partition);
+        self.perform(now, partition, effects);
+    }
+
+    /// Ends the turn of every replica that had one, and of those that had one because of that.
+    pub(super) fn end_replicas_turns(&mut self, now: &Now) {
+        while let Some(partition) = self.in_turn.pop_first() {
+            let Some(replica) = self.replicas.get_mut(&partition) else {
+                continue;
+            };
+            let mut out = Vec::new();
+            let context = ReplicaContext {
+                now,
+                promised: self.heartbeats.promised(),
+            };
+            replica.end_turn(&context, &mut out);
+            self.perform(now, partition, out);
+            self.do_work(now);
+        }
+    }
+
+    fn perform(&mut self, now: &Now, partition: PartitionId, mut effects: Vec<ReplicaEffect>) {
         // Records first: a message held "after the log" waits for this turn's batch with them in it.
-        let (records, rest): (Vec<_>, Vec<_>) = effects
-            .into_iter()
-            .partition(|effect| matches!(effect, ReplicaEffect::Log(_)));
-        for effect in records.into_iter().chain(rest) {
+        for record in effects.extract_if(.., |effect| matches!(effect, ReplicaEffect::Log(_))) {
+            self.do_replica_effect(now, partition, record);
+        }
+        for effect in effects {
             self.do_replica_effect(now, partition, effect);
         }
     }

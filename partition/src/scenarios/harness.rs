@@ -141,6 +141,7 @@ impl World {
         };
         let mut out = vec![];
         self.replica.step(&cx, event, &mut out);
+        self.replica.end_turn(&cx, &mut out);
         self.keep(out);
     }
 
@@ -152,6 +153,7 @@ impl World {
         };
         let mut out = vec![];
         self.replica.tick(&cx, &mut out);
+        self.replica.end_turn(&cx, &mut out);
         self.keep(out);
     }
 
@@ -188,6 +190,7 @@ impl World {
         };
         let mut out = vec![];
         self.replica.tick(&cx, &mut out);
+        self.replica.end_turn(&cx, &mut out);
         self.keep(out);
         self.sync();
     }
