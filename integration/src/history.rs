@@ -214,6 +214,8 @@ pub struct Transaction {
     pub name: Option<TransactionName>,
     /// Its snapshot, if it read.
     pub snapshot: Option<Timestamp>,
+    /// The client chose the snapshot, somewhere in the past: real time says nothing about what it reads.
+    pub past: bool,
     /// What it read, all of it at the snapshot.
     pub reads: Vec<Observation>,
     /// It took locks before it read: its reads are vouched for only if it committed.
@@ -302,6 +304,7 @@ impl History {
             completed: None,
             name: None,
             snapshot: None,
+            past: false,
             reads: Vec::new(),
             locking: false,
             guards: Vec::new(),

@@ -17,6 +17,7 @@ mod node;
 mod outbox;
 mod partition_channel;
 mod questions;
+mod rebuild;
 mod registry;
 mod settings;
 mod snapshot_gate;
@@ -29,6 +30,7 @@ pub use disk_space::DiskSpace;
 pub use event::{Effect, Event};
 pub use identity::Identity;
 pub use node::{Node, NodeError};
+pub use rebuild::{NotRebuilt, rebuilt_log};
 
 /// A rule that is broken on purpose, so that the suite can be seen to notice.
 #[cfg(feature = "mutants")]

@@ -25,7 +25,8 @@ pub(super) fn check(history: &History) -> Result<(), Violation> {
             }
         }
         let begun = true_timestamp(transaction.invoked);
-        let reads = matches!(transaction.told, Told::Read | Told::Committed { .. });
+        let answered = matches!(transaction.told, Told::Read | Told::Committed { .. });
+        let reads = answered && !transaction.past;
         if let Some(snapshot) = transaction.snapshot.filter(|r| reads && *r < begun) {
             let why = format!(
                 "{index:?} began at the true time {begun} and reads at {snapshot}, before that"

@@ -194,8 +194,9 @@ impl Graph {
 
     /// Acknowledged → its moment → later moments → begun.
     fn add_real_time(&mut self, history: &History) {
-        let counts =
+        let answered =
             |t: &Transaction| matches!(t.fate(), Fate::Read { .. } | Fate::Committed { .. });
+        let counts = |t: &Transaction| answered(t) && !t.past;
         let mut points: Vec<(Duration, bool, usize)> = Vec::new();
         for (index, transaction) in history.iter().filter(|(_, t)| counts(t)) {
             points.push((transaction.invoked, false, index.0));

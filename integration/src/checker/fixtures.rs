@@ -34,6 +34,7 @@ fn transaction() -> Transaction {
         completed: None,
         name: None,
         snapshot: None,
+        past: false,
         reads: Vec::new(),
         locking: false,
         guards: Vec::new(),

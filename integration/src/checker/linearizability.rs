@@ -32,10 +32,11 @@ struct Call<'a> {
 pub(super) fn check(history: &History, stored: &StoredVersions) -> Result<(), Violation> {
     let mut calls: BTreeMap<&Key, Vec<Call>> = BTreeMap::new();
     for (index, transaction) in history.iter() {
-        let counts = matches!(
+        let answered = matches!(
             transaction.fate(),
             Fate::Read { .. } | Fate::Committed { .. }
         );
+        let counts = answered && !transaction.past;
         if transaction.workload == Register::NAME && counts {
             collect(index, transaction, &mut calls);
         }

@@ -19,6 +19,7 @@ mod linearizability;
 mod list_append;
 mod model;
 mod real_time;
+mod retention;
 mod serializability;
 mod write_skew;
 
@@ -32,6 +33,7 @@ use crate::history::{History, TransactionIndex};
 use clock::Timestamp;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 use wire::keys::Key;
 
 /// A property does not hold.
@@ -81,6 +83,15 @@ pub enum Expectation {
     Serializable,
 }
 
+/// How long versions are kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Retention {
+    /// How long.
+    pub kept_for: Duration,
+    /// Every clock stayed inside its bound, so true time says where the horizon may be.
+    pub is_by_true_time: bool,
+}
+
 /// Everything that is checked of a history and of what the store holds in the end.
 ///
 /// `stored` must hold every version ever committed, those too that were removed below the horizon.
@@ -88,6 +99,7 @@ pub fn check_history(
     history: &History,
     stored: &StoredVersions,
     expectation: Expectation,
+    retention: Retention,
 ) -> Result<(), Violation> {
     let in_real_time = expectation == Expectation::StrictlySerializable;
     bank::check(history)?;
@@ -101,6 +113,7 @@ pub fn check_history(
         clock_bound::check(history)?;
         real_time::check(history)?;
     }
+    retention::check(history, retention)?;
     let model = VersionModel::replay(history)?;
     serializability::check(history, &model)?;
     durability::check(&model, stored)?;

@@ -51,6 +51,9 @@ pub(super) fn check(history: &History) -> Result<(), Violation> {
 }
 
 fn points_of(index: TransactionIndex, transaction: &Transaction) -> Vec<Point> {
+    if transaction.past {
+        return Vec::new();
+    }
     let acknowledged = transaction.acknowledged();
     let (e, reads_only) = match (transaction.fate(), acknowledged) {
         (Fate::Committed { at }, _) => (at, false),

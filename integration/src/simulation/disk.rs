@@ -11,10 +11,14 @@
 //! Invariants:
 //! - What was reported durable reads back after every crash.
 //! - Whole segments go once all their entries lie below the low-water marks, oldest first.
+//! - A log that was damaged is refused, or reads back as if it had not been: anything else is an error of
+//!   the world. Only what a later flush vouches for is damaged, since nobody can tell damage in the last
+//!   one from a write that was cut off (`partition::log::recover`).
 
 use partition::log::{
-    LogBatch, LogError, LogRecord, RecoveredLog, SegmentBytes, SegmentWriter, recover,
+    LogBatch, LogError, LogRecord, RecoveredLog, Recovery, SegmentBytes, SegmentWriter, recover,
 };
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use wire::SplitMix64;
 use wire::ids::{LogIndex, PartitionId};
@@ -45,6 +49,28 @@ pub struct Disk {
     flushing: Option<u64>,
     low_water: BTreeMap<PartitionId, LogIndex>,
     incarnations: BTreeMap<PartitionId, u32>,
+    /// Where the last flush that became durable began: everything before it has a witness.
+    last_flush: Option<LogPlace>,
+    /// What a log that is damaged said before.
+    before_damage: Option<RecoveredLog>,
+}
+
+/// A byte of the log.
+#[derive(Clone, Copy)]
+struct LogPlace {
+    epoch: u32,
+    offset: usize,
+}
+
+/// Why a disk does not give a log.
+#[derive(Debug, thiserror::Error)]
+pub enum DiskError {
+    /// The log refuses what it finds.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The log was damaged, and says something else than before without a word.
+    #[error("a damaged log is taken for whole; it said {0:?}")]
+    Unnoticed(Box<RecoveredLog>),
 }
 
 impl Disk {
@@ -58,6 +84,8 @@ impl Disk {
             flushing: None,
             low_water: BTreeMap::new(),
             incarnations: BTreeMap::new(),
+            last_flush: None,
+            before_damage: None,
         }
     }
 
@@ -135,6 +163,10 @@ impl Disk {
     pub fn end_flush(&mut self) -> u64 {
         let sequence = self.flushing.take().expect("a flush is under way");
         let current = self.segments.last_mut().expect("a flush has a segment");
+        self.last_flush = Some(LogPlace {
+            epoch: current.epoch,
+            offset: current.bytes.len(),
+        });
         current.bytes.extend_from_slice(self.writer.pending());
         self.writer.flushed();
         while self.segments.len() > 1 && self.is_discarded(&self.segments[0]) {
@@ -162,13 +194,9 @@ impl Disk {
         current.bytes.extend_from_slice(&torn);
     }
 
-    /// Reads the log back after a crash.
-    pub fn recover(&mut self) -> Result<RecoveredLog, LogError> {
-        let names: Vec<String> = self
-            .segments
-            .iter()
-            .map(|s| format!("segment {}", s.epoch))
-            .collect();
+    fn read(&self) -> Result<Recovery, LogError> {
+        let name = |segment: &Segment| format!("segment {}", segment.epoch);
+        let names: Vec<String> = self.segments.iter().map(name).collect();
         let bytes: Vec<SegmentBytes> = self
             .segments
             .iter()
@@ -179,7 +207,58 @@ impl Disk {
                 bytes: &segment.bytes,
             })
             .collect();
-        let recovery = recover(&bytes)?;
+        recover(&bytes)
+    }
+
+    /// Damages something that was durable: flips a bit, or cuts off the tail of a segment that is not the
+    /// last. Says what; `None`: there is nothing that a later flush vouches for.
+    pub fn damage(&mut self, random: &mut SplitMix64) -> Option<String> {
+        let last = self.last_flush?;
+        let vouched_for = |segment: &Segment| match segment.epoch.cmp(&last.epoch) {
+            Ordering::Less => segment.bytes.len(),
+            Ordering::Equal => last.offset,
+            Ordering::Greater => 0,
+        };
+        let places = self.segments.iter().map(vouched_for).enumerate();
+        let places: Vec<(usize, usize)> = places.filter(|(_, bytes)| *bytes > 0).collect();
+        if places.is_empty() {
+            return None;
+        }
+        let (place, bytes) = places[random.below(places.len() as u64) as usize];
+        self.before_damage = self.read().ok().map(|recovery| recovery.log);
+        let segment = &mut self.segments[place];
+        let epoch = segment.epoch;
+        let at = random.below(bytes as u64) as usize;
+        if epoch < last.epoch && random.chance(1, 3) {
+            segment.bytes.truncate(at);
+            return Some(format!("segment {epoch} is cut off at {at}"));
+        }
+        let bit = random.below(8);
+        segment.bytes[at] ^= 1 << bit;
+        Some(format!(
+            "bit {bit} of byte {at} of segment {epoch} is flipped"
+        ))
+    }
+
+    /// Writes a log anew, with these records and durable at once.
+    pub fn replace(&mut self, records: Vec<LogRecord>) {
+        *self = Disk::new(self.segment_bytes);
+        self.append(LogBatch {
+            sequence: 0,
+            records,
+        });
+        self.maybe_begin_flush();
+        self.end_flush();
+    }
+
+    /// Reads the log back after a crash.
+    pub fn recover(&mut self) -> Result<RecoveredLog, DiskError> {
+        let recovery = self.read()?;
+        if let Some(before) = self.before_damage.take()
+            && !says_the_same(&before, &recovery.log)
+        {
+            return Err(DiskError::Unnoticed(Box::new(before)));
+        }
         self.writer = recovery.writer;
         let (epoch, end) = (self.writer.epoch(), self.writer.offset() as usize);
         if self.writer.pending().is_empty() {
@@ -212,6 +291,11 @@ impl Disk {
     pub fn incarnations(&self) -> &BTreeMap<PartitionId, u32> {
         &self.incarnations
     }
+}
+
+/// Where a torn write ends may have moved; nothing that counts stands there.
+fn says_the_same(one: &RecoveredLog, other: &RecoveredLog) -> bool {
+    (&one.replicas, one.ceiling, &one.metas) == (&other.replicas, other.ceiling, &other.metas)
 }
 
 /// What of a write reached the disk before the power failed.
@@ -316,6 +400,33 @@ mod tests {
             let log = disk.recover().expect("reads back");
             assert_eq!(log.replicas[&PARTITION].entries.len(), 1, "seed {seed}");
         }
+    }
+
+    #[test]
+    fn every_damage_is_noticed_or_changes_nothing() {
+        let mut refused = 0;
+        for seed in 0..300 {
+            let mut random = SplitMix64::new(seed);
+            let mut disk = Disk::new(700);
+            write(&mut disk, 1, vec![installed()]);
+            disk.end_flush();
+            for (sequence, index) in (2..).zip(1..=1 + random.below(20)) {
+                write(&mut disk, sequence, vec![entry(index)]);
+                disk.end_flush();
+            }
+            if random.chance(1, 2) {
+                write(&mut disk, 50, vec![entry(1)]);
+            }
+            disk.crash(&mut random);
+            let what = disk.damage(&mut random).expect("several flushes");
+            match disk.recover() {
+                Err(DiskError::Log(LogError::Damaged { .. })) => refused += 1,
+                Err(DiskError::Unnoticed(_)) => panic!("seed {seed}: {what}"),
+                Err(other) => panic!("seed {seed}: {what}: {other}"),
+                Ok(_) => {}
+            }
+        }
+        assert!(refused > 250, "{refused} of 300 were refused");
     }
 
     #[test]

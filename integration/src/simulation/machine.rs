@@ -1,15 +1,17 @@
 //! One node of the simulation: the real [`Node`], with a disk, a store and clocks of its own.
 
 use super::clocks::NodeClock;
-use super::disk::Disk;
+use super::damage::Damage;
+use super::disk::{Disk, DiskError};
 use super::network::{DelayModel, Seat};
 use super::options::WorldOptions;
 use crate::checker::{ReplicaContents, StoredVersions};
 use clock::Timestamp;
-use node::{Event, Node, NodeConfig};
+use node::{DiskSpace, Event, Node, NodeConfig, NodeError, rebuilt_log};
 use partition::versions::{
     MemoryStore, Store, StoreQuery, StoreReport, StoreResult, StoreTask, VersionRow,
 };
+use std::collections::BTreeSet;
 use std::time::Duration;
 use wire::SplitMix64;
 use wire::ids::NodeId;
@@ -26,6 +28,23 @@ pub fn splits(options: &WorldOptions) -> Vec<Key> {
     options.letters().all().skip(1).map(border).collect()
 }
 
+/// A disk with room.
+const PLENTY: DiskSpace = DiskSpace {
+    free: 1 << 40,
+    reserve: 1 << 20,
+};
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotStarted {
+    /// Because of its log.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// Because of what it found there.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+}
+
 /// One node with what belongs to it.
 pub struct Machine {
     pub(super) seat: Seat,
@@ -39,6 +58,16 @@ pub struct Machine {
     pub(super) flush: DelayModel,
     /// The next flush fails: the node stops, saying why, and what was being written is torn.
     pub(super) disk_fails: bool,
+    /// What is free on the disk; `None`: plenty.
+    disk_space: Option<DiskSpace>,
+    /// When it was last short of room.
+    pub(super) short_until: Option<Duration>,
+    /// What of it is damaged and was not noticed yet, or not mended.
+    pub(super) damage: Option<Damage>,
+    /// It stopped because of damage: nobody starts it before it is rebuilt.
+    pub(super) waits_for_rebuild: bool,
+    /// When it was started last.
+    pub(super) started: Duration,
     /// The log ended in the middle of a write when the node started last.
     pub(super) had_torn_tail: bool,
     pub(super) store: MemoryStore,
@@ -64,6 +93,11 @@ impl Machine {
             disk: Disk::new(options.segment_bytes),
             flush: options.flush,
             disk_fails: false,
+            disk_space: None,
+            short_until: None,
+            damage: None,
+            waits_for_rebuild: false,
+            started: Duration::ZERO,
             had_torn_tail: false,
             store: MemoryStore::new(),
             store_free_at: Duration::ZERO,
@@ -75,14 +109,40 @@ impl Machine {
         }
     }
 
+    /// Whether it is up and holds everything that others may count on.
+    pub(super) fn is_well(&self) -> bool {
+        let takes_part = |node: &Node| node.me().is_some() && !node.has_forgotten();
+        self.damage.is_none() && self.node.as_ref().is_some_and(takes_part)
+    }
+
+    /// So much is free on the disk from now on.
+    pub(super) fn set_disk_space(&mut self, space: Option<DiskSpace>, now: Duration) {
+        if self.is_short() {
+            self.short_until = Some(now);
+        }
+        self.disk_space = space;
+        self.tell_disk_space();
+    }
+
+    /// Whether the disk is short of room.
+    pub(super) fn is_short(&self) -> bool {
+        self.disk_space.is_some_and(DiskSpace::is_short)
+    }
+
+    fn tell_disk_space(&mut self) {
+        if let Some(node) = &mut self.node {
+            node.set_disk_space(self.disk_space.unwrap_or(PLENTY));
+        }
+    }
+
     /// Starts the node from what its disk and store hold.
     pub(super) fn start(
         &mut self,
         options: &WorldOptions,
         now: Duration,
         seed: u64,
-    ) -> Result<(), String> {
-        let log = self.disk.recover().map_err(|error| error.to_string())?;
+    ) -> Result<(), NotStarted> {
+        let log = self.disk.recover()?;
         self.had_torn_tail = log.torn_tail.is_some();
         self.boot += 1;
         self.clock.start(now);
@@ -97,7 +157,9 @@ impl Machine {
         };
         let reading = self.clock.read(now);
         let node = Node::new(config, log, &self.store, &reading);
-        self.node = Some(node.map_err(|error| error.to_string())?);
+        self.node = Some(node?);
+        self.tell_disk_space();
+        self.started = now;
         self.store_free_at = now;
         self.busy_until = now;
         Ok(())
@@ -118,6 +180,49 @@ impl Machine {
     pub(super) fn wipe(&mut self, options: &WorldOptions) {
         self.disk = Disk::new(options.segment_bytes);
         self.store = MemoryStore::new();
+    }
+
+    /// Damages a machine that is down: its log, or a row of its store. What was done, if anything was there.
+    pub(super) fn damage_log(&mut self, random: &mut SplitMix64) -> Option<String> {
+        let what = self.disk.damage(random)?;
+        self.damage = Some(Damage::Log);
+        Some(what)
+    }
+
+    /// The same for its store.
+    pub(super) fn damage_table(&mut self, random: &mut SplitMix64) -> Option<String> {
+        let incarnations: BTreeSet<u32> = self.disk.incarnations().values().copied().collect();
+        let rows = |incarnation: &u32| {
+            let rows = self.store.versions(*incarnation);
+            let damage = |row: VersionRow| Damage::Row {
+                incarnation: *incarnation,
+                key: row.key,
+            };
+            rows.map(damage).collect::<Vec<_>>()
+        };
+        let mut all: Vec<Damage> = incarnations.iter().flat_map(rows).collect();
+        if all.is_empty() {
+            return None;
+        }
+        let damage = all.swap_remove(random.below(all.len() as u64) as usize);
+        let what = format!("{damage:?}");
+        self.damage = Some(damage);
+        Some(what)
+    }
+
+    /// What `horolog rebuild` does to a machine that is down: who it is stays, if its log can be read.
+    pub(super) fn rebuild(&mut self, options: &WorldOptions) -> Result<(), String> {
+        if self.damage == Some(Damage::Log) {
+            self.wipe(options);
+        } else {
+            let log = self.disk.recover().map_err(|error| error.to_string())?;
+            let records = rebuilt_log(&log).map_err(|error| error.to_string())?;
+            self.disk.replace(records);
+            self.store = MemoryStore::new();
+        }
+        self.damage = None;
+        self.waits_for_rebuild = false;
+        Ok(())
     }
 
     pub(super) fn is_up(&self) -> bool {

@@ -95,6 +95,22 @@ marks! {
     TornTail => "torn tail",
     /// A node stopped because its disk failed.
     DiskFailed => "disk failed",
+    /// A leader refused a write for lack of room.
+    DiskFull => "write refused for lack of room",
+    /// The log of a node did not read back, and the node did not start.
+    LogDamageFound => "log damage found",
+    /// A node came to a damaged table, and stopped.
+    TableDamageFound => "table damage found",
+    /// What a damaged node held was dropped, and the others gave it again.
+    Rebuilt => "damaged node rebuilt",
+    /// A replica was made from a snapshot.
+    SnapshotInstalled => "snapshot installed",
+    /// The same on a node that was there all the time, while clients worked.
+    SlowFollowerCaughtUp => "slow follower caught up by a snapshot",
+    /// Somebody read in the past and was answered.
+    ReadInThePast => "read in the past",
+    /// Somebody read in the past, below the retention horizon.
+    BelowHorizon => "below the horizon",
     /// A copy of a commit was told committed while the first was at work.
     CopyCommitted => "copy committed",
     /// A copy of a commit was told aborted.
@@ -184,6 +200,7 @@ impl Marks {
                 Refusal::StaleAttempt => self.hit(Mark::StaleAttempt),
                 Refusal::Closed => self.hit(Mark::FoundClosed),
                 Refusal::Expired => self.hit(Mark::Expired),
+                Refusal::DiskFull { .. } => self.hit(Mark::DiskFull),
                 _ if *durable => self.hit(Mark::DurableRefusal),
                 _ => {}
             },

@@ -7,6 +7,7 @@
 
 pub mod client;
 pub mod clocks;
+mod damage;
 pub mod disk;
 pub mod heap;
 pub mod machine;

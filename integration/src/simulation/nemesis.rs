@@ -43,6 +43,18 @@ pub enum FaultKind {
     Transfer,
     /// A disk does not finish a write for a while; the node goes on otherwise.
     StallDisk,
+    /// A disk is nearly full, or as full as can be, on one node or on all; then there is room again.
+    FullDisk,
+    /// A node loses power, and what was durable in its log is damaged meanwhile: a flipped bit, or an older
+    /// segment that is cut off. Only if all others are well; it is rebuilt by hand.
+    DamageLog,
+    /// A node loses power, and a table of its store is damaged meanwhile. The same.
+    DamageTable,
+    /// A node is so slow that others discard what it still lacks.
+    Lag,
+    /// What a node sends to one comes very late, and another hears nothing of it: the one takes for
+    /// dead a coordinator whose messages are still on their way to the other.
+    TakenForDead,
     /// A clock leaves its bound, or is vouched for no more. Then only serializability, atomicity and
     /// durability are promised; not among [`FaultKind::ALL`].
     BreakClock,
@@ -50,7 +62,7 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// Every kind after which everything that is promised must hold.
-    pub const ALL: [FaultKind; 17] = [
+    pub const ALL: [FaultKind; 22] = [
         FaultKind::CrashOne,
         FaultKind::Away,
         FaultKind::Wipe,
@@ -68,6 +80,11 @@ impl FaultKind {
         FaultKind::CutClient,
         FaultKind::Transfer,
         FaultKind::StallDisk,
+        FaultKind::FullDisk,
+        FaultKind::DamageLog,
+        FaultKind::DamageTable,
+        FaultKind::Lag,
+        FaultKind::TakenForDead,
     ];
 
     /// In words, for a summary.
@@ -91,6 +108,11 @@ impl FaultKind {
             FaultKind::BreakClock => "clock out of bound",
             FaultKind::Transfer => "leadership handed over",
             FaultKind::StallDisk => "disk stalled",
+            FaultKind::FullDisk => "disk full",
+            FaultKind::DamageLog => "log damaged",
+            FaultKind::DamageTable => "table damaged",
+            FaultKind::Lag => "follower far behind",
+            FaultKind::TakenForDead => "coordinator taken for dead",
         }
     }
 }
@@ -146,11 +168,14 @@ impl Nemesis {
             FaultKind::CrashAll => (0..self.nodes).collect(),
             FaultKind::CrashMajority => some_seats(random, self.nodes, self.nodes / 2 + 1),
             FaultKind::CutOneWay => some_seats(random, self.nodes, 2),
+            FaultKind::TakenForDead => shuffled(random, self.nodes),
+            FaultKind::FullDisk if random.chance(1, 3) => (0..self.nodes).collect(),
             _ => some_seats(random, self.nodes, 1),
         };
         let lasts = match kind {
             FaultKind::CrashMajority | FaultKind::CrashAll => 50 + random.below(800),
-            FaultKind::Away => 4000 + random.below(6000),
+            FaultKind::TakenForDead => 1500 + random.below(2000),
+            FaultKind::Away | FaultKind::Lag => 4000 + random.below(6000),
             _ => match random.below(4) {
                 0 => 20 + random.below(150),
                 1 | 2 => 150 + random.below(800),
@@ -177,6 +202,15 @@ fn some_seats(random: &mut SplitMix64, nodes: usize, count: usize) -> Vec<Seat> 
     all
 }
 
+fn shuffled(random: &mut SplitMix64, nodes: usize) -> Vec<Seat> {
+    let mut left: Vec<Seat> = (0..nodes).collect();
+    let mut all = Vec::new();
+    while !left.is_empty() {
+        all.push(left.remove(random.below(left.len() as u64) as usize));
+    }
+    all
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -188,12 +222,13 @@ mod tests {
         for _ in 0..400 {
             let fault = nemesis.next_fault();
             seen.insert(fault.kind);
-            let expected = match fault.kind {
-                FaultKind::CrashAll => 3,
-                FaultKind::CrashMajority | FaultKind::CutOneWay => 2,
-                _ => 1,
+            let expected: &[usize] = match fault.kind {
+                FaultKind::CrashAll | FaultKind::TakenForDead => &[3],
+                FaultKind::CrashMajority | FaultKind::CutOneWay => &[2],
+                FaultKind::FullDisk => &[1, 3],
+                _ => &[1],
             };
-            assert_eq!(fault.seats.len(), expected, "{fault:?}");
+            assert!(expected.contains(&fault.seats.len()), "{fault:?}");
         }
         assert_eq!(seen.len(), FaultKind::ALL.len());
     }

@@ -343,6 +343,7 @@ impl Cast {
                 reruns_max: 3,
                 expires: ms(2000 + random.below(4000)),
                 asides_one_in: *pick(random, &[0, 3, 8, 20]),
+                past_one_in: *pick(random, &[0, 4, 12]),
             },
             workloads: draw_workloads(random, wanted.mixture, letters),
             faults: draw_faults(random, wanted.mixture),

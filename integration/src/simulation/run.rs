@@ -1,10 +1,13 @@
 //! One seed from beginning to end.
 
+use super::marks::Mark;
 use super::nemesis::FaultKind;
 use super::options::{Cast, SimulationOptions, WorldOptions};
 use super::summary::Summary;
 use super::world::World;
-use crate::checker::{Expectation, StoredVersions, Violation, check_cluster, check_history};
+use crate::checker::{
+    Expectation, Retention, StoredVersions, Violation, check_cluster, check_history,
+};
 use crate::history::{Observation, Told, Transaction};
 use crate::workload::{ranges_of_everything, scan};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -133,12 +136,20 @@ fn run_world(
         true => Expectation::Serializable,
         false => Expectation::StrictlySerializable,
     };
-    check_history(world.history(), &stored, expectation)?;
+    let retention = Retention {
+        kept_for: world.options().timing.retention,
+        is_by_true_time: expectation == Expectation::StrictlySerializable,
+    };
+    check_history(world.history(), &stored, expectation, retention)?;
     let mut summary = Summary::of(seed, world.history());
     summary.virtual_time = world.now();
     summary.removed = world.removed();
     summary.faults.clone_from(world.faults());
     summary.marks.clone_from(world.marks());
+    let past = |t: &Transaction| t.past && t.told == Told::Read;
+    for _ in world.history().iter().filter(|(_, t)| past(t)) {
+        summary.marks.hit(Mark::ReadInThePast);
+    }
     summary.hash = world.trace().hash();
     summary.events = world.trace().events();
     check_worth(&summary, options)?;
@@ -192,6 +203,7 @@ fn read_everything(world: &mut World) -> Result<(), Violation> {
             completed: Some(world.now()),
             name: None,
             snapshot: Some(at),
+            past: false,
             reads: reads.collect(),
             locking: false,
             guards: Vec::new(),
@@ -238,6 +250,11 @@ fn wait_until_quiet(world: &mut World) -> Result<StoredVersions, Violation> {
 }
 
 fn check_complete(state: &crate::checker::ClusterState, world: &World) -> Result<(), Violation> {
+    let unwell = world.unwell();
+    if !unwell.is_empty() {
+        let why = format!("the nodes at {unwell:?} do not hold yet what others may count on");
+        return Err(Violation::new("the cluster after healing", &[], why));
+    }
     let nodes = world.nodes();
     let heard = (state.statuses.len(), state.maps.len());
     if heard == (nodes, nodes) {

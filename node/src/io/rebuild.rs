@@ -10,15 +10,13 @@
 //! log takes the old one's name before the store goes, and names incarnations that the old store has
 //! nothing of.
 
-use crate::identity::{META_FORGOTTEN, META_FOUNDER, META_INCARNATIONS};
 use crate::node::NodeError;
-use crate::node::replicas::{forgotten_record, next_incarnation};
+use crate::rebuild::{NotRebuilt, rebuilt_log};
 use partition::log::io::{LogOptions, WriteAheadLog};
 use partition::log::{LogError, LogRecord, RecoveredLog};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use wire::message::LogPosition;
 
 /// What became of a node's data.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -112,40 +110,11 @@ fn is_damage(error: &LogError) -> bool {
 
 /// What the new log says.
 fn records_after(data: &Path, recovered: &RecoveredLog) -> Result<Vec<LogRecord>, RebuildError> {
-    if !recovered.metas.contains_key(&META_FOUNDER) || recovered.replicas.is_empty() {
-        return Err(RebuildError::Nothing(data.to_owned()));
-    }
-    let mut replicas = recovered.replicas.values();
-    if replicas.any(|replica| replica.descriptor.members.len() == 1) {
-        return Err(RebuildError::OnlyCopy(data.to_owned()));
-    }
-    let incarnation = next_incarnation(recovered)?;
-    let is_kept = |kind: &u8| ![META_FORGOTTEN, META_INCARNATIONS].contains(kind);
-    let kept = recovered.metas.iter().filter(|(kind, _)| is_kept(kind));
-    let mut records: Vec<LogRecord> = kept
-        .map(|(kind, body)| LogRecord::Meta {
-            kind: *kind,
-            body: body.clone(),
-        })
-        .collect();
-    records.push(LogRecord::Ceiling {
-        timestamp: recovered.ceiling,
-    });
-    records.push(LogRecord::Meta {
-        kind: META_INCARNATIONS,
-        body: (incarnation + 1).to_be_bytes().to_vec().into(),
-    });
-    let partitions = recovered.replicas.keys().copied().collect();
-    records.push(forgotten_record(&partitions));
-    for (partition, replica) in &recovered.replicas {
-        records.push(LogRecord::ReplicaInstalled {
-            partition: *partition,
-            incarnation,
-            descriptor: replica.descriptor.clone(),
-            base: LogPosition::default(),
-        });
-    }
-    Ok(records)
+    rebuilt_log(recovered).map_err(|why| match why {
+        NotRebuilt::Nothing => RebuildError::Nothing(data.to_owned()),
+        NotRebuilt::OnlyCopy => RebuildError::OnlyCopy(data.to_owned()),
+        NotRebuilt::Node(error) => error.into(),
+    })
 }
 
 /// Where what lies.
@@ -252,12 +221,14 @@ fn failed<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::META_IDENTITY;
+    use crate::identity::{META_FOUNDER, META_IDENTITY};
+    use crate::node::replicas::next_incarnation;
     use bytes::Bytes;
     use clock::Timestamp;
     use std::collections::BTreeSet;
     use wire::ids::{Generation, NodeId, PartitionId, Term};
     use wire::keys::{Descriptor, KeyRange};
+    use wire::message::LogPosition;
 
     fn data(members: u32) -> tempfile::TempDir {
         let data = tempfile::tempdir().expect("makes a directory");

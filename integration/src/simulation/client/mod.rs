@@ -48,6 +48,8 @@ pub struct ClientTiming {
     /// One commit in so many is sent through other gateways as well, or asked about there, while the
     /// first copy may be at work; 0: none.
     pub asides_one_in: u64,
+    /// One transaction in so many that only read reads in the past; 0: none.
+    pub past_one_in: u64,
 }
 
 /// Something that happens to a client.
@@ -102,6 +104,8 @@ pub enum ClientEffect {
 pub struct ClientContext<'a> {
     /// Virtual time.
     pub now: Duration,
+    /// Since when everything is there that plans rely on.
+    pub begun: Duration,
     /// Where it writes down what happens.
     pub history: &'a mut History,
     /// Gives the next plan; `None`: nothing more is to be begun.
@@ -319,13 +323,20 @@ impl Client {
             self.fresh_id(cx.now)
         };
         let index = cx.history.begin(self.process, plan.workload, cx.now);
-        cx.history.get_mut(index).locking = !plan.locks.is_empty();
+        let transaction = cx.history.get_mut(index);
+        transaction.locking = !plan.locks.is_empty();
+        let only_reads = plan.locks.is_empty() && plan.decide.is_none();
+        let snapshot = match only_reads {
+            true => self.past_snapshot(cx.now, cx.begun),
+            false => None,
+        };
+        transaction.past = snapshot.is_some();
         self.run = Some(Run {
             plan,
             index,
             id,
             age,
-            snapshot: None,
+            snapshot,
             seen: Vec::new(),
             locked: Vec::new(),
             rounds_done: 0,
@@ -335,6 +346,20 @@ impl Client {
             reruns,
         });
         self.advance(cx, out);
+    }
+
+    /// Now and then a snapshot in the past, a moment ago or long ago.
+    fn past_snapshot(&mut self, now: Duration, begun: Duration) -> Option<Timestamp> {
+        if self.timing.past_one_in == 0 || !self.random.chance(1, self.timing.past_one_in) {
+            return None;
+        }
+        let most = match self.random.below(3) {
+            0 => Duration::from_millis(300),
+            1 => Duration::from_secs(2),
+            _ => Duration::from_secs(20),
+        };
+        let ago = Duration::from_nanos(self.random.below(most.as_nanos() as u64));
+        Some(true_timestamp(now.saturating_sub(ago).max(begun)))
     }
 
     /// Takes the next step of the plan.

@@ -28,6 +28,7 @@ impl Script {
             reruns_max: 0,
             expires: 1000 * MS,
             asides_one_in: 0,
+            past_one_in: 0,
         };
         let key = Key::new(DEFAULT_KEYSPACE, b"a");
         let plan = Plan::one_shot("test", vec![], vec![put(&key, "1")]);
@@ -62,6 +63,7 @@ impl Script {
         let mut next = |_: &mut SplitMix64| plans.pop_front();
         let mut cx = ClientContext {
             now: self.now,
+            begun: Duration::ZERO,
             history: &mut self.history,
             plans: &mut next,
             processes: &mut self.processes,

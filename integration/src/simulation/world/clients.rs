@@ -7,7 +7,7 @@ use crate::simulation::network::Seat;
 use node::Event;
 use std::time::Duration;
 use wire::SplitMix64;
-use wire::message::{ClientReply, ClientRequest, RequestError};
+use wire::message::{AbortReason, ClientAnswer, ClientReply, ClientRequest, RequestError};
 
 /// A client and the connection that it has.
 pub(super) struct Session {
@@ -61,6 +61,7 @@ impl World {
             history,
             workloads,
             phase,
+            begun,
             processes,
             ..
         } = self;
@@ -75,6 +76,7 @@ impl World {
         };
         let mut context = ClientContext {
             now,
+            begun: *begun,
             history,
             plans: &mut plans,
             processes,
@@ -214,6 +216,8 @@ impl World {
         if let Err(RequestError::ClockUnusable { .. }) = &reply {
             self.marks.hit(Mark::Quarantine);
         }
+        self.see_refusal(&reply);
+        self.see_horizon(&reply);
         if self.aside_answer(connection, &reply) {
             return;
         }
@@ -231,6 +235,19 @@ impl World {
                 event,
             },
         );
+    }
+
+    fn see_horizon(&mut self, reply: &ClientReply) {
+        let is_below = match reply {
+            Err(RequestError::BelowHorizon { .. }) => true,
+            Ok(ClientAnswer::Aborted(aborted)) => {
+                matches!(aborted.reason, AbortReason::BelowHorizon { .. })
+            }
+            _ => false,
+        };
+        if is_below {
+            self.marks.hit(Mark::BelowHorizon);
+        }
     }
 
     /// The client hears, a little later, that its connection is gone.

@@ -2,7 +2,6 @@
 
 use super::{Happening, World};
 use crate::simulation::clocks::{ClockBreak, draw_motion};
-use crate::simulation::machine::Machine;
 use crate::simulation::nemesis::{Fault, FaultKind};
 use crate::simulation::network::{CHANCE_PARTS, DelayModel, Disturbance, NetworkMode, Seat};
 use std::time::Duration;
@@ -105,6 +104,24 @@ impl World {
             FaultKind::Pause => self.pause(seat, fault.lasts),
             FaultKind::Transfer => self.begin_transfers(random),
             FaultKind::StallDisk => self.stall_disk(seat, fault.lasts),
+            FaultKind::FullDisk => {
+                for seat in &fault.seats {
+                    self.fill_disk(*seat, random);
+                }
+            }
+            FaultKind::DamageLog => self.maybe_damage(seat, true, random),
+            FaultKind::DamageTable => self.maybe_damage(seat, false, random),
+            FaultKind::Lag => {
+                let slow = Duration::from_millis(400 + random.below(1200));
+                self.disturb_around(
+                    seat,
+                    Disturbance {
+                        slow,
+                        ..Disturbance::default()
+                    },
+                );
+            }
+            FaultKind::TakenForDead => self.take_for_dead(fault, random),
             FaultKind::CutClient => {
                 if !self.sessions.is_empty() {
                     let session = random.below(self.sessions.len() as u64) as usize;
@@ -148,6 +165,18 @@ impl World {
                 self.machines[seat].disk_fails = false;
                 self.start(seat);
             }
+            FaultKind::FullDisk => {
+                for seat in &fault.seats {
+                    self.empty_disk(*seat);
+                }
+            }
+            FaultKind::DamageLog | FaultKind::DamageTable => self.start(seat),
+            FaultKind::Lag => self.disturb_around(seat, Disturbance::default()),
+            FaultKind::TakenForDead => {
+                let (late, other) = (fault.seats[1], fault.seats[2]);
+                self.network.disturb(seat, late, Disturbance::default());
+                self.network.disturb(other, late, Disturbance::default());
+            }
             FaultKind::Clock | FaultKind::Pause | FaultKind::CutClient => {}
         }
     }
@@ -181,6 +210,39 @@ impl World {
         machine.busy_until = machine.busy_until.max(until);
     }
 
+    /// What a node sends to one of the others comes late from now on, and a little later nothing of it
+    /// reaches the third, which asks after its transactions, gets no answer, and recovers them while their
+    /// messages are on the way. The third's own may come late as well, so that what it found is old.
+    fn take_for_dead(&mut self, fault: &Fault, random: &mut SplitMix64) {
+        let (seat, late, deaf) = (fault.seats[0], fault.seats[1], fault.seats[2]);
+        let slowed = |random: &mut SplitMix64, most| Disturbance {
+            slow: Duration::from_millis(20 + random.below(most)),
+            ..Disturbance::default()
+        };
+        let slow = slowed(random, 2000);
+        self.network.disturb(seat, late, slow);
+        if random.chance(1, 2) {
+            let slow = slowed(random, 300);
+            self.network.disturb(deaf, late, slow);
+        }
+        let pause = Duration::from_millis(random.below(300));
+        let cut = Fault {
+            kind: FaultKind::CutOneWay,
+            seats: vec![seat, deaf],
+            lasts: fault.lasts.saturating_sub(pause),
+            seed: fault.seed,
+        };
+        self.heap.after(pause, Happening::FaultBegins(cut));
+    }
+
+    /// A part of a fault begins, unless all was healed meanwhile.
+    pub(super) fn part_begins(&mut self, fault: Fault) {
+        if self.nemesis.is_some() {
+            self.begin_fault(&fault);
+            self.heap.after(fault.lasts, Happening::FaultEnds(fault));
+        }
+    }
+
     /// Some of the leaders are asked to hand over, to whomever they like or to one that is named.
     fn begin_transfers(&mut self, random: &mut SplitMix64) {
         for (seat, partition) in self.serving() {
@@ -202,11 +264,7 @@ impl World {
     /// A disk is lost, unless another node is down or not yet well: of what two hold alone, nobody could
     /// heal the loss of one.
     fn maybe_wipe(&mut self, seat: Seat) {
-        let is_well = |machine: &Machine| {
-            let node = machine.node.as_ref();
-            node.is_some_and(|node| node.me().is_some() && !node.has_forgotten())
-        };
-        if self.machines.iter().all(is_well) {
+        if self.all_well_but(None) {
             self.wipe(seat);
         }
     }
@@ -233,12 +291,12 @@ impl World {
         for seat in 0..self.options.nodes {
             self.machines[seat].flush = self.options.flush;
             self.mend_clock(seat);
-            self.machines[seat].disk_fails = false;
+            self.empty_disk(seat);
             let now = self.now();
             let turn = self.options.turn.least + self.options.turn.spread;
             let machine = &mut self.machines[seat];
             machine.busy_until = machine.busy_until.min(now + turn);
-            self.start(seat);
+            self.look_for_damage(seat);
         }
     }
 }

@@ -15,6 +15,7 @@
 mod asides;
 mod clients;
 mod control;
+mod damage;
 mod faults;
 mod links;
 mod nodes;
@@ -80,6 +81,10 @@ enum Happening {
         boot: u32,
         report: partition::versions::StoreReport,
     },
+    /// A store comes to what is damaged.
+    StoreFailed { seat: Seat, boot: u32 },
+    /// Somebody sees to a damaged node.
+    Rebuild { seat: Seat },
     /// A store persists what it holds.
     Persist { seat: Seat, boot: u32 },
     /// A client's request arrives at its gateway.
@@ -120,6 +125,8 @@ enum Happening {
     Start { seat: Seat },
     /// The nemesis strikes.
     Strike,
+    /// A part of a fault begins.
+    FaultBegins(Fault),
     /// A fault ends.
     FaultEnds(Fault),
 }
@@ -150,6 +157,8 @@ pub struct World {
     history: History,
     workloads: Vec<Box<dyn Workload>>,
     phase: Phase,
+    /// Since when what must be there first is there.
+    begun: Duration,
     processes: u32,
     nemesis: Option<Nemesis>,
     faults: BTreeMap<FaultKind, u64>,
@@ -190,6 +199,7 @@ impl World {
             history: History::new(),
             workloads: Vec::new(),
             phase: Phase::Stopped,
+            begun: Duration::ZERO,
             processes: 0,
             nemesis: None,
             faults: BTreeMap::new(),
@@ -232,6 +242,11 @@ impl World {
         self.options.nodes
     }
 
+    /// What the world is like.
+    pub fn options(&self) -> &WorldOptions {
+        &self.options
+    }
+
     /// What happened.
     pub fn trace(&self) -> &Trace {
         &self.trace
@@ -271,6 +286,7 @@ impl World {
     /// All clients begin.
     pub fn begin_clients(&mut self) {
         self.phase = Phase::Run;
+        self.begun = self.now();
         for session in 0..self.sessions.len() {
             self.start_session(session);
         }
@@ -423,8 +439,11 @@ impl World {
                 request,
             } => self.aside_arrives(connection, seat, index, request),
             Happening::Heard { index, verdict } => self.aside_heard(index, verdict),
+            Happening::StoreFailed { seat, boot } => self.store_failed(seat, boot),
+            Happening::Rebuild { seat } => self.rebuild(seat),
             Happening::Start { seat } => self.start(seat),
             Happening::Strike => self.strike(),
+            Happening::FaultBegins(fault) => self.part_begins(fault),
             Happening::FaultEnds(fault) => self.end_fault(&fault),
         }
         match self.failure.take() {

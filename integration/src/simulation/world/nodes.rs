@@ -1,27 +1,50 @@
 //! Turns of nodes and what they want done: log, store, network, answers.
 
 use super::{Happening, World};
+use crate::simulation::damage::Damage;
+use crate::simulation::disk::DiskError;
+use crate::simulation::machine::NotStarted;
 use crate::simulation::marks::Mark;
 use crate::simulation::network::Seat;
 use node::{Effect, Event};
+use partition::log::{LogBatch, LogRecord};
 use partition::versions::StoreTask;
 use std::time::Duration;
+use wire::ids::LogIndex;
 
 /// The invariants of a node are checked every so many turns: each check walks all its replicas.
 const INVARIANTS_EVERY: u64 = 64;
 /// One task of the store in so many is held up by the store's own flushing.
 const STORE_STALL_ONE_IN: u64 = 200;
 
+/// One persisting in so many comes with a compaction of the table that is damaged.
+const COMPACTED_ONE_IN: u64 = 8;
+/// A node that was up for so long did not get a snapshot because it had been away.
+const A_GOOD_WHILE: Duration = Duration::from_secs(5);
+
 impl World {
     /// A node gets power, if it has none.
     pub fn start(&mut self, seat: Seat) {
-        if self.machines[seat].is_up() {
+        if self.machines[seat].is_up() || self.machines[seat].waits_for_rebuild {
             return;
         }
         let now = self.now();
         let seed = self.random.next_u64();
-        if let Err(why) = self.machines[seat].start(&self.options, now, seed) {
-            return self.fail(format!("node {seat} does not start: {why}"));
+        match self.machines[seat].start(&self.options, now, seed) {
+            Ok(()) if self.machines[seat].damage == Some(Damage::Log) => {
+                // It made no difference: the disk saw to that.
+                self.machines[seat].damage = None;
+            }
+            Ok(()) => {}
+            Err(NotStarted::Disk(DiskError::Log(why)))
+                if self.machines[seat].damage == Some(Damage::Log) =>
+            {
+                self.trace
+                    .line(now, || format!("node {seat} does not start: {why}"));
+                self.marks.hit(Mark::LogDamageFound);
+                return self.wait_for_rebuild(seat);
+            }
+            Err(why) => return self.fail(format!("node {seat} does not start: {why}")),
         }
         if self.machines[seat].had_torn_tail {
             self.marks.hit(Mark::TornTail);
@@ -152,6 +175,7 @@ impl World {
             Effect::Send { to, frame } => self.send_frame(seat, to, &frame),
             Effect::Founding { to, message } => self.send_founding(seat, &to, message),
             Effect::Log(batch) => {
+                self.see_log(seat, &batch);
                 self.machines[seat].disk.append(batch);
                 self.maybe_flush(seat);
             }
@@ -160,6 +184,19 @@ impl World {
             }
             Effect::Store(task) => self.store_task(seat, boot, task),
             Effect::Identity { node, .. } => self.identified(seat, node),
+        }
+    }
+
+    /// A replica that begins above nothing was made from a snapshot.
+    fn see_log(&mut self, seat: Seat, batch: &LogBatch) {
+        let is_made = |record: &LogRecord| matches!(record, LogRecord::ReplicaInstalled { base, .. } if base.index > LogIndex(0));
+        let made = batch.records.iter().filter(|record| is_made(record));
+        let there_for = self.now() - self.machines[seat].started;
+        for _ in made {
+            self.marks.hit(Mark::SnapshotInstalled);
+            if there_for > A_GOOD_WHILE && self.nemesis.is_some() {
+                self.marks.hit(Mark::SlowFollowerCaughtUp);
+            }
         }
     }
 
@@ -187,6 +224,15 @@ impl World {
         self.maybe_flush(seat);
     }
 
+    /// A node came to a damaged table: it stops, saying why.
+    pub(super) fn store_failed(&mut self, seat: Seat, boot: u32) {
+        if self.lives(seat, boot) {
+            self.marks.hit(Mark::TableDamageFound);
+            self.crash(seat);
+            self.wait_for_rebuild(seat);
+        }
+    }
+
     fn store_task(&mut self, seat: Seat, boot: u32, task: StoreTask) {
         let now = self.now();
         let mut takes = self.options.store.draw(&mut self.random);
@@ -198,6 +244,10 @@ impl World {
         machine.store_free_at = at;
         self.trace
             .line(now, || format!("store of {seat}: {task:?}"));
+        let damage = machine.damage.as_ref();
+        if damage.is_some_and(|damage| damage.is_met_by(&task)) {
+            return self.heap.at(at, Happening::StoreFailed { seat, boot });
+        }
         match machine.do_store_task(task) {
             Ok(reports) => {
                 for report in reports {
@@ -219,6 +269,10 @@ impl World {
     pub(super) fn persist(&mut self, seat: Seat, boot: u32) {
         if !self.lives(seat, boot) {
             return;
+        }
+        let is_damaged = matches!(self.machines[seat].damage, Some(Damage::Row { .. }));
+        if is_damaged && self.random.chance(1, COMPACTED_ONE_IN) {
+            return self.store_failed(seat, boot);
         }
         match self.machines[seat].persist() {
             Ok(reports) => {
