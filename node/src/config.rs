@@ -21,6 +21,10 @@ pub struct Timing {
     pub tick: Duration,
     /// An unanswered request to a leader is sent again after this long.
     pub resend_after: Duration,
+    /// A prepared lock that was waited for so long is pushed: does its coordinator live (R8)?
+    pub push_after: Duration,
+    /// A prepared lock of a younger transaction that an older one waited for so long is ended (R11).
+    pub wound_after: Duration,
     /// How the clock is watched.
     pub quarantine: QuarantineTiming,
     /// About so often a node looks whether it should give a leadership to a node that leads fewer;
@@ -43,6 +47,8 @@ impl Default for Timing {
             drift_max: Duration::from_millis(500),
             tick: Duration::from_millis(10),
             resend_after: Duration::from_secs(1),
+            push_after: Duration::from_millis(100),
+            wound_after: Duration::from_millis(250),
             quarantine: QuarantineTiming::default(),
             spread_every: Some(Duration::from_secs(2)),
             settle: Duration::from_secs(10),
@@ -92,5 +98,15 @@ impl NodeConfig {
             #[cfg(feature = "mutants")]
             mutant: None,
         }
+    }
+
+    #[cfg(feature = "mutants")]
+    pub(crate) fn takes_part_without_memory(&self) -> bool {
+        self.mutant == Some(crate::Mutant::ForgottenMemberVotes)
+    }
+
+    #[cfg(not(feature = "mutants"))]
+    pub(crate) fn takes_part_without_memory(&self) -> bool {
+        false
     }
 }

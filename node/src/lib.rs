@@ -40,6 +40,11 @@ pub enum Mutant {
     NoClockBoundWait,
     /// What was handed to the log counts as durable.
     AcknowledgeBeforeFsync,
+    /// A member that lost its memory takes part at once (decision 0010).
+    ForgottenMemberVotes,
+    /// The store removes versions above the retention horizon (decision 0040). Of the store's twin, so the
+    /// simulator looks at it and not the node.
+    CompactionAboveHorizon,
     /// A rule of a partition.
     Partition(partition::Mutant),
 }

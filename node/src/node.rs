@@ -208,7 +208,10 @@ impl Node {
             snapshots: SnapshotGate::default(),
             next_incarnation: next_incarnation(&recovered)?,
             given: BTreeSet::new(),
-            forgotten: forgotten(&recovered)?,
+            forgotten: match config.takes_part_without_memory() {
+                true => BTreeSet::new(),
+                false => forgotten(&recovered)?,
+            },
             own_replies: VecDeque::new(),
             log_bytes: 0,
             disk: None,
@@ -340,6 +343,8 @@ impl Node {
                 ..usual.replication
             },
             drift_max: timing.drift_max,
+            push_after: timing.push_after,
+            wound_after: timing.wound_after,
             held_back_bytes_max: self.held_back_bytes_max(),
             ..usual
         };

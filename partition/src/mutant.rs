@@ -26,6 +26,8 @@ pub enum Mutant {
     AttemptOfTwoGateways,
     /// Recovery finds a share not prepared and leaves no *refused* marker (R8).
     NoRefusalMarker,
+    /// The retention horizon is raised as high as `closed`, whatever the retention is.
+    HorizonAboveRetention,
     /// A record is changed whatever its limit is (R5).
     LimitNotCompared,
 }

@@ -527,7 +527,13 @@ impl Replica {
         }
         // No further than a majority's clocks vouch for: one clock that runs ahead must not cost history.
         let vouched = earliest.min(leadership.promise());
-        let horizon = collection::horizon(&self.state, closed, vouched, self.retention);
+        let retention = self.retention;
+        #[cfg(feature = "mutants")]
+        let retention = match self.mutant {
+            Some(crate::Mutant::HorizonAboveRetention) => Some(Duration::ZERO),
+            _ => retention,
+        };
+        let horizon = collection::horizon(&self.state, closed, vouched, retention);
         let worth = collection::is_worth_an_entry(&self.state, closed, replicated, step)
             || collection::is_horizon_worth_an_entry(&self.state, horizon, self.retention);
         if outcomes.is_empty() && tombstones.is_empty() && !worth {

@@ -34,6 +34,18 @@ const PLENTY: DiskSpace = DiskSpace {
     reserve: 1 << 20,
 };
 
+#[cfg(not(feature = "mutants"))]
+fn new_store(_: &WorldOptions) -> MemoryStore {
+    MemoryStore::new()
+}
+
+#[cfg(feature = "mutants")]
+fn new_store(options: &WorldOptions) -> MemoryStore {
+    let mut store = MemoryStore::new();
+    store.compacts_above_horizon = options.mutant == Some(node::Mutant::CompactionAboveHorizon);
+    store
+}
+
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NotStarted {
@@ -99,7 +111,7 @@ impl Machine {
             waits_for_rebuild: false,
             started: Duration::ZERO,
             had_torn_tail: false,
-            store: MemoryStore::new(),
+            store: new_store(options),
             store_free_at: Duration::ZERO,
             inbox: Vec::new(),
             turn_scheduled: false,
@@ -179,7 +191,7 @@ impl Machine {
     /// The disk of a machine that is down is replaced by an empty one.
     pub(super) fn wipe(&mut self, options: &WorldOptions) {
         self.disk = Disk::new(options.segment_bytes);
-        self.store = MemoryStore::new();
+        self.store = new_store(options);
     }
 
     /// Damages a machine that is down: its log, or a row of its store. What was done, if anything was there.
@@ -218,7 +230,7 @@ impl Machine {
             let log = self.disk.recover().map_err(|error| error.to_string())?;
             let records = rebuilt_log(&log).map_err(|error| error.to_string())?;
             self.disk.replace(records);
-            self.store = MemoryStore::new();
+            self.store = new_store(options);
         }
         self.damage = None;
         self.waits_for_rebuild = false;

@@ -55,6 +55,9 @@ pub enum FaultKind {
     /// What a node sends to one comes very late, and another hears nothing of it: the one takes for
     /// dead a coordinator whose messages are still on their way to the other.
     TakenForDead,
+    /// Two of three commit without the third; then one of the two loses its disk while the other, which
+    /// alone knows now, is cut off.
+    LostWhileAhead,
     /// A clock leaves its bound, or is vouched for no more. Then only serializability, atomicity and
     /// durability are promised; not among [`FaultKind::ALL`].
     BreakClock,
@@ -62,7 +65,7 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// Every kind after which everything that is promised must hold.
-    pub const ALL: [FaultKind; 22] = [
+    pub const ALL: [FaultKind; 23] = [
         FaultKind::CrashOne,
         FaultKind::Away,
         FaultKind::Wipe,
@@ -85,6 +88,7 @@ impl FaultKind {
         FaultKind::DamageTable,
         FaultKind::Lag,
         FaultKind::TakenForDead,
+        FaultKind::LostWhileAhead,
     ];
 
     /// In words, for a summary.
@@ -113,6 +117,7 @@ impl FaultKind {
             FaultKind::DamageTable => "table damaged",
             FaultKind::Lag => "follower far behind",
             FaultKind::TakenForDead => "coordinator taken for dead",
+            FaultKind::LostWhileAhead => "disk lost while ahead",
         }
     }
 }
@@ -168,13 +173,13 @@ impl Nemesis {
             FaultKind::CrashAll => (0..self.nodes).collect(),
             FaultKind::CrashMajority => some_seats(random, self.nodes, self.nodes / 2 + 1),
             FaultKind::CutOneWay => some_seats(random, self.nodes, 2),
-            FaultKind::TakenForDead => shuffled(random, self.nodes),
+            FaultKind::TakenForDead | FaultKind::LostWhileAhead => shuffled(random, self.nodes),
             FaultKind::FullDisk if random.chance(1, 3) => (0..self.nodes).collect(),
             _ => some_seats(random, self.nodes, 1),
         };
         let lasts = match kind {
             FaultKind::CrashMajority | FaultKind::CrashAll => 50 + random.below(800),
-            FaultKind::TakenForDead => 1500 + random.below(2000),
+            FaultKind::TakenForDead | FaultKind::LostWhileAhead => 1500 + random.below(2000),
             FaultKind::Away | FaultKind::Lag => 4000 + random.below(6000),
             _ => match random.below(4) {
                 0 => 20 + random.below(150),
@@ -223,7 +228,7 @@ mod tests {
             let fault = nemesis.next_fault();
             seen.insert(fault.kind);
             let expected: &[usize] = match fault.kind {
-                FaultKind::CrashAll | FaultKind::TakenForDead => &[3],
+                FaultKind::CrashAll | FaultKind::TakenForDead | FaultKind::LostWhileAhead => &[3],
                 FaultKind::CrashMajority | FaultKind::CutOneWay => &[2],
                 FaultKind::FullDisk => &[1, 3],
                 _ => &[1],

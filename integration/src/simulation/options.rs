@@ -30,6 +30,11 @@ pub enum Mixture {
     Contention,
     /// Crashes of all nodes at once, slow disks: the mixture in which durability matters most.
     PowerCuts,
+    /// Few keys whose transactions read what they do not lock, and coordinators that are taken for dead
+    /// while their messages are on the way: the mixture in which recovery matters most.
+    LateMessages,
+    /// Disks that are lost at the worst moment: the mixture in which a node's memory matters most.
+    LostMemory,
     /// Clocks that leave their bounds, beside crashes and cuts: real time orders nothing then, and all
     /// else must hold.
     BrokenClocks,
@@ -37,11 +42,13 @@ pub enum Mixture {
 
 impl Mixture {
     /// Every mixture.
-    pub const ALL: [Mixture; 5] = [
+    pub const ALL: [Mixture; 7] = [
         Mixture::Swarm,
         Mixture::SkewedClocks,
         Mixture::Contention,
         Mixture::PowerCuts,
+        Mixture::LateMessages,
+        Mixture::LostMemory,
         Mixture::BrokenClocks,
     ];
 
@@ -52,6 +59,8 @@ impl Mixture {
             Mixture::SkewedClocks => "skewed",
             Mixture::Contention => "contention",
             Mixture::PowerCuts => "power",
+            Mixture::LateMessages => "late",
+            Mixture::LostMemory => "memory",
             Mixture::BrokenClocks => "clocks",
         }
     }
@@ -175,6 +184,7 @@ impl WorldOptions {
         let mut random = SplitMix64::new(seed ^ 0x0077_6f72_6c64);
         let random = &mut random;
         let skewed = wanted.mixture == Mixture::SkewedClocks;
+        let late = wanted.mixture == Mixture::LateMessages;
         let slow_disk = wanted.mixture == Mixture::PowerCuts;
         let (nodes, partitions) = draw_size(seed, wanted);
         let mut options = WorldOptions::calm(seed, nodes, partitions, ms(1));
@@ -223,6 +233,9 @@ impl WorldOptions {
         draw_spread(seed, &mut options.timing);
         if wanted.mixture == Mixture::Swarm && random.chance(1, 5) {
             hurry(random, &mut options);
+        }
+        if late || random.chance(1, 6) {
+            impatient(random, &mut options);
         }
         options.reconnect = ms(20 + random.below(300));
         options.readable = wanted.readable;
@@ -287,6 +300,16 @@ fn hurry(random: &mut SplitMix64, options: &mut WorldOptions) {
     options.timing.election_timeout = promise + promise.mul_f64(random.below(100) as f64 / 100.0);
 }
 
+/// Locks are pushed, and holders ended, while a commit that had to look again at what it read is still
+/// at it.
+fn impatient(random: &mut SplitMix64, options: &mut WorldOptions) {
+    let one_way = options.node_delay.least + options.node_delay.spread / 2;
+    let flush = options.flush.least + options.flush.spread / 2;
+    let step = (one_way + flush).max(ms(1));
+    options.timing.push_after = step * (1 + random.below(4) as u32);
+    options.timing.wound_after = options.timing.push_after + step * random.below(4) as u32;
+}
+
 fn draw_timing(random: &mut SplitMix64) -> Timing {
     let promise = ms(200 + random.below(400));
     Timing {
@@ -300,7 +323,7 @@ fn draw_timing(random: &mut SplitMix64) -> Timing {
             probe_every: ms(100 + random.below(400)),
             probe_soon: ms(20 + random.below(80)),
         },
-        retention: *pick(random, &[ms(500), ms(5_000), ms(3_600_000)]),
+        retention: *pick(random, &[ms(500), ms(5_000), ms(20_000), ms(3_600_000)]),
         ..Timing::default()
     }
 }
@@ -349,6 +372,7 @@ impl Cast {
             faults: draw_faults(random, wanted.mixture),
             fault_every: match random.below(5) {
                 0 if wanted.mixture == Mixture::Swarm => ms(600 + random.below(800)),
+                _ if wanted.mixture == Mixture::LateMessages => ms(600 + random.below(800)),
                 _ => ms(1800 + random.below(1700)),
             },
         }
@@ -361,11 +385,19 @@ fn draw_workloads(
     letters: Letters,
 ) -> Vec<Box<dyn Workload>> {
     let swarm = mixture == Mixture::Swarm;
-    let few = mixture == Mixture::Contention || random.chance(1, if swarm { 5 } else { 8 });
+    let few = [Mixture::Contention, Mixture::LateMessages].contains(&mixture)
+        || random.chance(1, if swarm { 5 } else { 8 });
     let keys = |random: &mut SplitMix64, most: u64| match few {
         true => 3 + random.below(3),
         false => 6 + random.below(2 * most),
     };
+    if mixture == Mixture::LateMessages {
+        let registers = keys(random, 12);
+        return vec![
+            Box::new(Bank::new(letters, keys(random, 20))),
+            Box::new(Register::crossed(letters, registers)),
+        ];
+    }
     // Registers are always there: most of theirs are cold, so something gets through in any world.
     let registers = Box::new(Register::new(letters, keys(random, 12)));
     let mut all: Vec<Box<dyn Workload>> = vec![
@@ -397,6 +429,15 @@ fn draw_faults(random: &mut SplitMix64, mixture: Mixture) -> Vec<FaultKind> {
             FaultKind::CrashMajority,
             FaultKind::SlowDisk,
         ];
+    }
+    if mixture == Mixture::LateMessages {
+        let often = [FaultKind::TakenForDead; 6];
+        let others = [FaultKind::CrashOne, FaultKind::Slow, FaultKind::Transfer];
+        return [&often[..], &others].concat();
+    }
+    if mixture == Mixture::LostMemory {
+        let often = [FaultKind::LostWhileAhead; 6];
+        return [&often[..], &[FaultKind::CrashOne, FaultKind::Transfer]].concat();
     }
     if mixture == Mixture::BrokenClocks {
         let often = [FaultKind::BreakClock; 5];

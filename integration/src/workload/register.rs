@@ -17,6 +17,8 @@ const COLD_REGISTERS: u64 = 60;
 pub struct Register {
     letters: Letters,
     registers: u64,
+    /// Only hot ones, and most transactions write what they did not read.
+    is_crossed: bool,
     values: u64,
 }
 
@@ -29,7 +31,17 @@ impl Register {
         Register {
             letters,
             registers: registers.max(2),
+            is_crossed: false,
             values: 0,
+        }
+    }
+
+    /// Only hot registers; most transactions read one and write others, so that they have to look again at
+    /// what they read whenever they are pushed (R5).
+    pub fn crossed(letters: Letters, registers: u64) -> Register {
+        Register {
+            is_crossed: true,
+            ..Register::new(letters, registers)
         }
     }
 
@@ -46,14 +58,15 @@ impl Workload for Register {
 
     fn next(&mut self, random: &mut SplitMix64) -> Plan {
         let (mut one, other) = two_of(random, self.registers);
-        if random.chance(2, 3) {
+        if !self.is_crossed && random.chance(2, 3) {
             one = self.registers + random.below(COLD_REGISTERS);
         }
         let (one, other) = (
             key(self.letters, Self::NAME, one),
             key(self.letters, Self::NAME, other),
         );
-        match random.below(12) {
+        let kinds = if self.is_crossed { 24 } else { 12 };
+        match random.below(kinds) {
             0..=2 => Plan::read(Self::NAME, vec![get(&one)]),
             3 => Plan::read(Self::NAME, vec![get(&one), get(&other)]),
             4..=6 => {
@@ -80,12 +93,17 @@ impl Workload for Register {
                 })
             }
             _ => {
-                // Reads one, writes the other: the shape of write skew, over partitions.
-                let value = self.fresh_value();
+                // Reads one, writes the other: the shape of write skew, over partitions. With a third one
+                // written, what was read has to be looked at again if anything is pushed (R5).
+                let mut operations = vec![put(&other, self.fresh_value())];
+                let third = key(self.letters, Self::NAME, random.below(self.registers));
+                if random.chance(1, 2) && third != other && third != one {
+                    operations.push(put(&third, self.fresh_value()));
+                }
                 Plan::interactive(Self::NAME, vec![vec![get(&one)]], move |_| {
                     Some(Writes {
                         guards: vec![],
-                        operations: vec![put(&other, value.clone())],
+                        operations: operations.clone(),
                     })
                 })
             }

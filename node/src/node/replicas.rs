@@ -51,6 +51,9 @@ impl Node {
             "the cluster was founded without this log: this node is late, or its data directory was \
              replaced. Its replicas ask the others what they may have forgotten before they take part"
         );
+        if self.config.takes_part_without_memory() {
+            return;
+        }
         self.forgotten = self.expected_replicas(founding).into_iter().collect();
         self.log.push(forgotten_record(&self.forgotten));
     }

@@ -37,6 +37,9 @@ pub struct MemoryStore {
     removed: BTreeMap<Key, Versions>,
     /// What to put back on a crash, the latest last.
     undo: Vec<Undo>,
+    /// The rule that is broken on purpose: versions above the horizon are removed as well.
+    #[cfg(feature = "mutants")]
+    pub compacts_above_horizon: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -87,6 +90,11 @@ impl MemoryStore {
         for (partition, incarnation, range) in self.live.iter().flat_map(|live| &live.replicas) {
             let state = self.applied.get(&(*partition, *incarnation));
             let horizon = state.map_or(Timestamp::ZERO, |state| state.horizon);
+            #[cfg(feature = "mutants")]
+            let horizon = match self.compacts_above_horizon {
+                true => Timestamp::MAX,
+                false => horizon,
+            };
             let rows = self.rows.get_mut(incarnation).into_iter().flatten();
             for (key, versions) in rows.filter(|(key, _)| range.contains(key)) {
                 let newest = versions.range(..=horizon).next_back();

@@ -173,6 +173,8 @@ pub struct Client {
     random: SplitMix64,
     phase: Phase,
     run: Option<Run>,
+    /// What must be committed and was not yet: run again after a pause, with its age and its count.
+    again: Option<(Plan, TransactionId, u32)>,
     requests: u64,
     ticket: u64,
     /// Outcomes that are not known.
@@ -205,6 +207,7 @@ impl Client {
             random,
             phase: Phase::Thinking,
             run: None,
+            again: None,
             requests: 0,
             ticket: 0,
             open: VecDeque::new(),
@@ -300,6 +303,9 @@ impl Client {
     }
 
     fn begin_next(&mut self, cx: &mut ClientContext, out: &mut Vec<ClientEffect>) {
+        if let Some((plan, age, reruns)) = self.again.take() {
+            return self.begin(cx, plan, age, reruns, out);
+        }
         match (cx.plans)(&mut self.random) {
             Some(plan) => {
                 let id = self.fresh_id(cx.now);
@@ -353,12 +359,12 @@ impl Client {
         if self.timing.past_one_in == 0 || !self.random.chance(1, self.timing.past_one_in) {
             return None;
         }
-        let most = match self.random.below(3) {
-            0 => Duration::from_millis(300),
-            1 => Duration::from_secs(2),
-            _ => Duration::from_secs(20),
+        let (least, most) = match self.random.below(3) {
+            0 => (0, 300),
+            1 => (0, 3_000),
+            _ => (12_000, 30_000),
         };
-        let ago = Duration::from_nanos(self.random.below(most.as_nanos() as u64));
+        let ago = Duration::from_millis(least + self.random.below(most - least));
         Some(true_timestamp(now.saturating_sub(ago).max(begun)))
     }
 
@@ -466,7 +472,11 @@ impl Client {
             }
         }
         let must = run.plan.until_committed && !committed;
-        if must || (again && run.reruns < self.timing.reruns_max) {
+        if must {
+            // Perhaps nobody serves anything yet: not at once.
+            self.again = Some((run.plan, run.age, run.reruns + 1));
+            self.think(out);
+        } else if again && run.reruns < self.timing.reruns_max {
             self.begin(cx, run.plan, run.age, run.reruns + 1, out);
         } else {
             self.think(out);

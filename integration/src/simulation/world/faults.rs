@@ -122,6 +122,7 @@ impl World {
                 );
             }
             FaultKind::TakenForDead => self.take_for_dead(fault, random),
+            FaultKind::LostWhileAhead => self.lose_while_ahead(fault, random),
             FaultKind::CutClient => {
                 if !self.sessions.is_empty() {
                     let session = random.below(self.sessions.len() as u64) as usize;
@@ -177,7 +178,10 @@ impl World {
                 self.network.disturb(seat, late, Disturbance::default());
                 self.network.disturb(other, late, Disturbance::default());
             }
-            FaultKind::Clock | FaultKind::Pause | FaultKind::CutClient => {}
+            FaultKind::Clock
+            | FaultKind::Pause
+            | FaultKind::CutClient
+            | FaultKind::LostWhileAhead => {}
         }
     }
 
@@ -233,6 +237,27 @@ impl World {
             seed: fault.seed,
         };
         self.heap.after(pause, Happening::FaultBegins(cut));
+    }
+
+    /// First the third is cut off and the others go on; then the first is, and the second loses its disk.
+    fn lose_while_ahead(&mut self, fault: &Fault, random: &mut SplitMix64) {
+        let part = |kind, seat, lasts| Fault {
+            kind,
+            seats: vec![seat],
+            lasts,
+            seed: fault.seed,
+        };
+        let ahead = Duration::from_millis(200 + random.below(1000));
+        let left = fault.lasts.saturating_sub(ahead);
+        let [keeps, loses, lags] = [fault.seats[0], fault.seats[1], fault.seats[2]];
+        self.part_begins(part(FaultKind::Isolate, lags, ahead));
+        let back = Duration::from_millis(10 + random.below(100));
+        for part in [
+            part(FaultKind::Isolate, keeps, left),
+            part(FaultKind::Wipe, loses, back),
+        ] {
+            self.heap.after(ahead, Happening::FaultBegins(part));
+        }
     }
 
     /// A part of a fault begins, unless all was healed meanwhile.
