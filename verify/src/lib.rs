@@ -2,6 +2,7 @@
 
 mod anomaly;
 pub mod edn;
+pub mod generator;
 mod graph;
 pub mod history;
 mod intern;

@@ -54,14 +54,14 @@ const MODELS: &[Row] = &[
             "duplicate-elements",
             "cyclic-versions",
             "garbage-read",
-            "read-uncommitted-cycle-exists",
+            "PL-1-cycle-exists",
         ],
         meaning: "writes of different transactions do not interleave",
     },
     Row {
         name: "read-committed",
         implies: &["read-uncommitted"],
-        forbids: &["G1", "read-committed-cycle-exists"],
+        forbids: &["G1", "PL-2-cycle-exists"],
         meaning: "only what committed is read, in its last form",
     },
     Row {
@@ -151,12 +151,7 @@ const MODELS: &[Row] = &[
             "parallel-snapshot-isolation",
             "prefix",
         ],
-        forbids: &[
-            "internal",
-            "G1",
-            "G-nonadjacent",
-            "snapshot-isolation-cycle-exists",
-        ],
+        forbids: &["internal", "G1", "G-nonadjacent", "PL-SI-cycle-exists"],
         meaning: "each transaction reads one snapshot; write skew is allowed",
     },
     Row {
@@ -166,19 +161,19 @@ const MODELS: &[Row] = &[
             "snapshot-isolation",
             "update-serializable",
         ],
-        forbids: &["internal", "G1", "G2", "serializable-cycle-exists"],
+        forbids: &["internal", "G1", "G2", "PL-3-cycle-exists"],
         meaning: "as if one after another, in some order",
     },
     Row {
         name: "strong-session-read-uncommitted",
         implies: &["read-uncommitted"],
-        forbids: &["G0-process", "strong-session-read-uncommitted-cycle-exists"],
+        forbids: &["G0-process", "strong-session-PL-1-cycle-exists"],
         meaning: "read-uncommitted, in the order of each process",
     },
     Row {
         name: "strong-session-read-committed",
         implies: &["read-committed", "strong-session-read-uncommitted"],
-        forbids: &["G1c-process", "strong-session-read-committed-cycle-exists"],
+        forbids: &["G1c-process", "strong-session-PL-2-cycle-exists"],
         meaning: "read-committed, in the order of each process",
     },
     Row {
@@ -205,13 +200,13 @@ const MODELS: &[Row] = &[
     Row {
         name: "strong-read-uncommitted",
         implies: &["strong-session-read-uncommitted"],
-        forbids: &["G0-realtime", "strong-read-uncommitted-cycle-exists"],
+        forbids: &["G0-realtime", "strong-PL-1-cycle-exists"],
         meaning: "read-uncommitted, in the order of real time",
     },
     Row {
         name: "strong-read-committed",
         implies: &["strong-session-read-committed", "strong-read-uncommitted"],
-        forbids: &["G1c-realtime", "strong-read-committed-cycle-exists"],
+        forbids: &["G1c-realtime", "strong-PL-2-cycle-exists"],
         meaning: "read-committed, in the order of real time",
     },
     Row {
@@ -232,11 +227,7 @@ const MODELS: &[Row] = &[
             "strong-snapshot-isolation",
             "strong-session-serializable",
         ],
-        forbids: &[
-            "G1-realtime",
-            "G2-realtime",
-            "strict-serializable-cycle-exists",
-        ],
+        forbids: &["G1-realtime", "G2-realtime", "PL-SS-cycle-exists"],
         meaning: "serializable, in the order of real time: what Horolog promises",
     },
 ];
@@ -265,6 +256,12 @@ impl Model {
     /// What it promises, in one line.
     pub fn meaning(self) -> &'static str {
         self.row().meaning
+    }
+
+    /// The anomaly that says no more than that a cycle exists which this model forbids.
+    pub(crate) fn cycle_exists(self) -> Option<&'static str> {
+        let mut forbidden = self.row().forbids.iter().copied();
+        forbidden.find(|name| name.ends_with("-cycle-exists"))
     }
 
     fn row(self) -> &'static Row {

@@ -114,6 +114,20 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// Of a workload whose property is no model of transactions.
+    pub(crate) fn of(findings: Findings, operations: usize) -> Verdict {
+        let is_limit = |found: &Found| found.anomaly.name().ends_with("-search-limit");
+        let (unknown, broken) = findings.into_all().into_iter().partition(is_limit);
+        Verdict {
+            operations,
+            broken,
+            unknown,
+            harmless: Vec::new(),
+            not: Vec::new(),
+            also_not: Vec::new(),
+        }
+    }
+
     /// `true`: holds; `false`: broken; `None`: the history cannot tell.
     pub fn is_valid(&self) -> Option<bool> {
         match (self.broken.is_empty(), self.unknown.is_empty()) {

@@ -312,3 +312,26 @@ fn a_stale_read_of_a_register_is_seen_if_keys_are_assumed_linearizable() {
     let verdict = check(&history, "rw-register", &expectation);
     assert_eq!(verdict.is_valid(), Some(false), "{:?}", verdict.anomalies());
 }
+
+#[test]
+fn recorded_registers_are_linearizable_or_not_as_known() {
+    let register = verify::Workload::from_name("register").unwrap();
+    let verify::Checker::Property(check) = &register.checker else {
+        panic!("the register is checked for one property");
+    };
+    for (folder, linearizable, count) in [("good", true, 30), ("bad", false, 4)] {
+        let mut files = 0;
+        for entry in std::fs::read_dir(path(&format!("cas-register/{folder}"))).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            let verdict = check(&read(&format!("cas-register/{folder}/{name}"))).unwrap();
+            assert_eq!(
+                verdict.is_valid(),
+                Some(linearizable),
+                "{folder}/{name}: {:?}",
+                verdict.broken
+            );
+            files += 1;
+        }
+        assert!(files >= count - 3, "{folder} holds {files} histories");
+    }
+}

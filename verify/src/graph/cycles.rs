@@ -54,20 +54,12 @@ const VARIANTS: [(&str, Relations); 3] = [("", 0), ("-process", 8), ("-realtime"
 
 /// Relations, and whether rw edges may stand between them, of which no cycle may consist under a model.
 const MODELS: &[(&str, Relations, bool)] = &[
-    ("read-uncommitted-cycle-exists", WW, false),
-    ("read-committed-cycle-exists", WW | WR, false),
-    ("snapshot-isolation-cycle-exists", WW | WR, true),
-    ("serializable-cycle-exists", WW | WR | RW, false),
-    (
-        "strong-session-read-uncommitted-cycle-exists",
-        WW | 8,
-        false,
-    ),
-    (
-        "strong-session-read-committed-cycle-exists",
-        WW | WR | 8,
-        false,
-    ),
+    ("PL-1-cycle-exists", WW, false),
+    ("PL-2-cycle-exists", WW | WR, false),
+    ("PL-SI-cycle-exists", WW | WR, true),
+    ("PL-3-cycle-exists", WW | WR | RW, false),
+    ("strong-session-PL-1-cycle-exists", WW | 8, false),
+    ("strong-session-PL-2-cycle-exists", WW | WR | 8, false),
     (
         "strong-session-snapshot-isolation-cycle-exists",
         WW | WR | 8,
@@ -78,10 +70,10 @@ const MODELS: &[(&str, Relations, bool)] = &[
         WW | WR | RW | 8,
         false,
     ),
-    ("strong-read-uncommitted-cycle-exists", WW | 16, false),
-    ("strong-read-committed-cycle-exists", WW | WR | 16, false),
+    ("strong-PL-1-cycle-exists", WW | 16, false),
+    ("strong-PL-2-cycle-exists", WW | WR | 16, false),
     ("strong-snapshot-isolation-cycle-exists", WW | WR | 16, true),
-    ("strict-serializable-cycle-exists", WW | WR | RW | 16, false),
+    ("PL-SS-cycle-exists", WW | WR | RW | 16, false),
 ];
 
 /// Searches a component. With `seen_before_inferred` an edge that is wr and ww counts as wr when a
@@ -193,13 +185,7 @@ impl Searcher<'_> {
             let path = paths.shortest(csr, *to, *from, &mut u64::MAX.clone());
             let path = path.expect("both ends of an edge in a component reach each other");
             let cycle = self.classify(&path, allowed);
-            let is_new = !self.redundant.contains(cycle.anomaly.name());
-            let is_shorter = best
-                .as_ref()
-                .is_none_or(|best| cycle.steps.len() < best.steps.len());
-            if is_new && is_shorter {
-                best = Some(cycle);
-            }
+            self.prefer_shorter(&mut best, cycle);
         }
         self.keep(best);
     }
@@ -225,53 +211,62 @@ impl Searcher<'_> {
             return;
         }
         if self.wanted("G-single-item", suffix) {
-            let csr = self.csr(plain);
-            let mut paths = Paths::new(csr.vertices());
-            let mut steps = STEPS_MAX;
-            let mut best: Option<Cycle> = None;
-            let mut closed = 0;
-            for (from, to) in &candidates {
-                if let Some(path) = paths.shortest(&csr, *to, *from, &mut steps) {
-                    closed += 1;
-                    let cycle = self.classify(&path, plain | RW);
-                    let is_new = !self.redundant.contains(cycle.anomaly.name());
-                    let is_shorter = best
-                        .as_ref()
-                        .is_none_or(|b| cycle.steps.len() < b.steps.len());
-                    if is_new && is_shorter {
-                        best = Some(cycle);
-                    }
-                }
-                if closed >= CANDIDATES_MAX || steps == 0 {
-                    break;
-                }
-            }
-            self.found.cut_short |= steps == 0;
-            self.keep(best);
+            self.close_with_one_rw(plain, &candidates);
         }
         if self.wanted("G-nonadjacent-item", suffix) {
-            let mut paths = Paths::new(doubled.vertices());
-            let mut best: Option<Cycle> = None;
-            for (from, to) in candidates.iter().take(CANDIDATES_MAX) {
-                let path = paths.shortest(&doubled, 2 * to + 1, 2 * from, &mut u64::MAX.clone());
-                let path = path.expect("both ends of an edge in a component reach each other");
-                let path: Vec<u32> = path.iter().map(|v| v / 2).collect();
-                let mut once = path.clone();
-                once.sort_unstable();
-                once.dedup();
-                if once.len() < path.len() {
-                    continue;
-                }
+            self.close_without_adjacent_rw(&doubled, plain, &candidates);
+        }
+    }
+
+    fn close_with_one_rw(&mut self, plain: Relations, candidates: &[(u32, u32)]) {
+        let csr = self.csr(plain);
+        let mut paths = Paths::new(csr.vertices());
+        let mut steps = STEPS_MAX;
+        let mut best: Option<Cycle> = None;
+        let mut closed = 0;
+        for (from, to) in candidates {
+            if let Some(path) = paths.shortest(&csr, *to, *from, &mut steps) {
+                closed += 1;
                 let cycle = self.classify(&path, plain | RW);
-                let is_new = !self.redundant.contains(cycle.anomaly.name());
-                let is_shorter = best
-                    .as_ref()
-                    .is_none_or(|b| cycle.steps.len() < b.steps.len());
-                if is_new && is_shorter {
-                    best = Some(cycle);
-                }
+                self.prefer_shorter(&mut best, cycle);
             }
-            self.keep(best);
+            if closed >= CANDIDATES_MAX || steps == 0 {
+                break;
+            }
+        }
+        self.found.cut_short |= steps == 0;
+        self.keep(best);
+    }
+
+    fn close_without_adjacent_rw(
+        &mut self,
+        doubled: &Csr,
+        plain: Relations,
+        candidates: &[(u32, u32)],
+    ) {
+        let mut paths = Paths::new(doubled.vertices());
+        let mut best: Option<Cycle> = None;
+        for (from, to) in candidates.iter().take(CANDIDATES_MAX) {
+            let path = paths.shortest(doubled, 2 * to + 1, 2 * from, &mut u64::MAX.clone());
+            let path = path.expect("both ends of an edge in a component reach each other");
+            let path: Vec<u32> = path.iter().map(|v| v / 2).collect();
+            let mut once = path.clone();
+            once.sort_unstable();
+            once.dedup();
+            if once.len() == path.len() {
+                let cycle = self.classify(&path, plain | RW);
+                self.prefer_shorter(&mut best, cycle);
+            }
+        }
+        self.keep(best);
+    }
+
+    /// Takes a cycle that is new and the shortest.
+    fn prefer_shorter(&self, best: &mut Option<Cycle>, cycle: Cycle) {
+        let is_new = !self.redundant.contains(cycle.anomaly.name());
+        let known = best.as_ref().map_or(usize::MAX, |best| best.steps.len());
+        if is_new && cycle.steps.len() < known {
+            *best = Some(cycle);
         }
     }
 
@@ -282,8 +277,9 @@ impl Searcher<'_> {
         }
     }
 
-    /// Names a cycle by its edges, of each the strongest relation that may be used: ww before wr
-    /// before rw before the orders of processes and real time.
+    /// Names a cycle by its edges, of each the strongest relation: ww before wr before rw before the
+    /// orders of processes and real time. So it is named by what the data shows, as Elle does, even if
+    /// real time would have led the same way.
     fn classify(&self, vertices: &[u32], allowed: Relations) -> Cycle {
         let next = |place: usize| vertices[(place + 1) % vertices.len()];
         let relation = |place: usize| {

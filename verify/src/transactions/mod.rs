@@ -207,13 +207,17 @@ fn add_what_exists(findings: &mut Findings, exists: &BTreeSet<Anomaly>) {
     let mut told: Vec<Anomaly> = Vec::new();
     // Weak models first: what rules out a weak one rules out the strong ones above it.
     for model in Model::all() {
-        let name = format!("{model}-cycle-exists");
-        let Some(anomaly) = exists.iter().find(|anomaly| anomaly.name() == name) else {
+        let found = exists
+            .iter()
+            .find(|found| Some(found.name()) == model.cycle_exists());
+        let Some(anomaly) = found else {
             continue;
         };
         if !out.contains(model.name()) && !ruled_out_by(&told).contains(model.name()) {
             told.push(*anomaly);
-            let why = format!("transactions depend on each other in a circle that {model} forbids");
+            let why = format!(
+                "{model} forbids a circle in which transactions depend on each other here, though no finding above says so"
+            );
             findings.add(Finding::new(anomaly.name(), why, &[]));
         }
     }

@@ -4,6 +4,23 @@
 //! property. All but the first two need no model: they have one property, which every strictly
 //! serializable store has.
 
+mod bank;
+mod comments;
+mod counter;
+mod exactly_once;
+mod internal;
+mod linearizability;
+mod long_fork;
+mod monotonic;
+mod multi_register;
+mod operations;
+mod pages;
+mod predicate;
+mod register;
+mod sequential;
+mod set;
+mod temporal;
+
 use crate::history::{History, Malformed};
 use crate::transactions::{self, Expectation};
 use crate::verdict::Verdict;
@@ -41,6 +58,76 @@ pub const WORKLOADS: &[Workload] = &[
         name: "rw-register",
         meaning: "transactions that write unique values to registers and read them; cycles, under --model",
         checker: Checker::Models(transactions::check_rw_register),
+    },
+    Workload {
+        name: "bank",
+        meaning: "transfers between accounts; every snapshot, old ones and followers' too, has the same total",
+        checker: Checker::Property(bank::check),
+    },
+    Workload {
+        name: "set",
+        meaning: "elements that were added are in every read that begins afterwards, once",
+        checker: Checker::Property(set::check),
+    },
+    Workload {
+        name: "pages",
+        meaning: "groups of elements, scanned page by page while they are added, are whole",
+        checker: Checker::Property(pages::check),
+    },
+    Workload {
+        name: "register",
+        meaning: "reads, writes and compare-and-set are linearizable, key by key",
+        checker: Checker::Property(register::check),
+    },
+    Workload {
+        name: "multi-register",
+        meaning: "transactions over a few registers are linearizable",
+        checker: Checker::Property(multi_register::check),
+    },
+    Workload {
+        name: "monotonic",
+        meaning: "a value that only grows is never seen to shrink",
+        checker: Checker::Property(monotonic::check),
+    },
+    Workload {
+        name: "sequential",
+        meaning: "what one client wrote in order is not seen out of order",
+        checker: Checker::Property(sequential::check),
+    },
+    Workload {
+        name: "comments",
+        meaning: "a write is not seen without those that were acknowledged before it began",
+        checker: Checker::Property(comments::check),
+    },
+    Workload {
+        name: "long-fork",
+        meaning: "readers do not see independent writes in opposite orders",
+        checker: Checker::Property(long_fork::check),
+    },
+    Workload {
+        name: "counter",
+        meaning: "a counter lies within what its additions allow",
+        checker: Checker::Property(counter::check),
+    },
+    Workload {
+        name: "predicate",
+        meaning: "of inserts that are guarded by an empty scan, one commits",
+        checker: Checker::Property(predicate::check),
+    },
+    Workload {
+        name: "internal",
+        meaning: "a transaction sees its own writes, deletes and deletes of ranges",
+        checker: Checker::Property(internal::check),
+    },
+    Workload {
+        name: "exactly-once",
+        meaning: "commits that are sent again or doubled are applied once, and all hear the same of them",
+        checker: Checker::Property(exactly_once::check),
+    },
+    Workload {
+        name: "temporal",
+        meaning: "what a timestamp shows never changes",
+        checker: Checker::Property(temporal::check),
     },
     Workload {
         name: "watch",

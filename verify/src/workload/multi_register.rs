@@ -1,0 +1,156 @@
+//! Multi-register: transactions over a few registers take effect at one moment each (Jepsen's
+//! `multi-register` model of Knossos; checked as [`super::linearizability`] says).
+//!
+//! `:txn` `[[:r key nil] [:w key value] …]` → the same with what was read. Any value may be written any
+//! number of times; for histories of many keys and unique values `rw-register` is the better check.
+
+use super::linearizability::{Judged, Object, Timed, judge};
+use super::operations::{Call, calls, places, quotes};
+use crate::history::{History, Kind, Malformed};
+use crate::verdict::{Finding, Findings, Verdict};
+use std::collections::BTreeMap;
+
+pub(super) fn check(history: &History) -> Result<Verdict, Malformed> {
+    let calls = calls(history)?;
+    let mut names = Names::default();
+    let mut timed: Vec<Timed<Vec<Access>>> = Vec::new();
+    for call in &calls {
+        if call.outcome != Kind::Fail {
+            timed.push(Timed {
+                call,
+                does: accesses(call, &mut names)?,
+            });
+        }
+    }
+    let start = vec![None; names.keys.len()];
+    let mut findings = Findings::default();
+    match judge(&Registers, start, &timed) {
+        Judged::Linearizable => {}
+        Judged::Not { call, states } => {
+            let call = timed[call].call;
+            let states: Vec<String> = states.iter().map(|state| names.state(state)).collect();
+            let why = format!(
+                "no order explains this answer; before it the registers could have been {}\n{}",
+                states.join(" or "),
+                quotes(&[call])
+            );
+            findings.add(Finding::new("not-linearizable", why, &places(&[call])));
+        }
+        Judged::TooManyOpen { call } => {
+            let call = timed[call].call;
+            let why = format!(
+                "too many transactions are open together here\n{}",
+                quotes(&[call])
+            );
+            findings.add(Finding::new(
+                "linearizability-search-limit",
+                why,
+                &places(&[call]),
+            ));
+        }
+    }
+    Ok(Verdict::of(findings, calls.len()))
+}
+
+#[derive(Default)]
+struct Names {
+    keys: BTreeMap<String, usize>,
+    values: BTreeMap<String, u32>,
+}
+
+impl Names {
+    fn state(&self, state: &[Option<u32>]) -> String {
+        let text = |value: Option<u32>| {
+            let name = self
+                .values
+                .iter()
+                .find(|(_, number)| Some(**number) == value);
+            name.map_or("nil", |(text, _)| text)
+        };
+        let pairs: Vec<String> = self
+            .keys
+            .iter()
+            .map(|(key, at)| format!("{key} {}", text(state[*at])))
+            .collect();
+        format!("{{{}}}", pairs.join(", "))
+    }
+}
+
+fn accesses(call: &Call, names: &mut Names) -> Result<Vec<Access>, Malformed> {
+    let mut all = Vec::new();
+    for member in call.told.members() {
+        let wrong = || call.unknown("a vector of [:r key value] and [:w key value]");
+        let [f, key, value] = member.tuple().ok_or_else(wrong)?;
+        let next = names.keys.len();
+        let key = *names.keys.entry(key.to_string()).or_insert(next);
+        let next = names.values.len() as u32;
+        let value =
+            (!value.is_nil()).then(|| *names.values.entry(value.to_string()).or_insert(next));
+        match f.name() {
+            Some("r") if call.is_ok() => all.push(Access::Read(key, value)),
+            Some("r") => {}
+            Some("w") => all.push(Access::Write(key, value)),
+            _ => return Err(wrong()),
+        }
+    }
+    Ok(all)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Access {
+    Read(usize, Option<u32>),
+    Write(usize, Option<u32>),
+}
+
+struct Registers;
+
+impl Object for Registers {
+    type State = Vec<Option<u32>>;
+    type Call = Vec<Access>;
+
+    fn step(&self, state: &Self::State, call: &Vec<Access>) -> Option<Self::State> {
+        let mut state = state.clone();
+        for access in call {
+            match access {
+                Access::Read(key, seen) if state[*key] != *seen => return None,
+                Access::Read(..) => {}
+                Access::Write(key, value) => state[*key] = *value,
+            }
+        }
+        Some(state)
+    }
+
+    fn only_reads(&self, call: &Vec<Access>) -> bool {
+        call.iter().all(|access| matches!(access, Access::Read(..)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::operations::fixtures::found;
+    use super::*;
+
+    fn reads(seen: &str) -> Vec<&'static str> {
+        let write = "0 invoke txn [[:w :x 1] [:w :y 1]]";
+        let lines = format!(
+            "{write}\n1 invoke txn [[:r :x nil] [:r :y nil]]\n1 ok txn {seen}\n0 ok txn [[:w :x 1] [:w :y 1]]"
+        );
+        found(check, &lines)
+    }
+
+    #[test]
+    fn all_or_nothing_of_a_transaction_is_seen() {
+        assert_eq!(reads("[[:r :x nil] [:r :y nil]]"), Vec::<&str>::new());
+        assert_eq!(reads("[[:r :x 1] [:r :y 1]]"), Vec::<&str>::new());
+        assert_eq!(reads("[[:r :x 1] [:r :y nil]]"), ["not-linearizable"]);
+    }
+
+    #[test]
+    fn reads_in_a_transaction_see_its_own_writes() {
+        let own = |seen: &str| {
+            format!("0 invoke txn [[:w :x 2] [:r :x nil]]\n0 ok txn [[:w :x 2] [:r :x {seen}]]")
+        };
+        assert_eq!(found(check, &own("2")), Vec::<&str>::new());
+        assert_eq!(found(check, &own("nil")), ["not-linearizable"]);
+    }
+}
