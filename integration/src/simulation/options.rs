@@ -361,6 +361,7 @@ impl Cast {
             client_timing: ClientTiming {
                 think: (ms(20), *pick(random, &[ms(200), ms(500)])),
                 timeout: ms(300 + random.below(900)),
+                sign_after: random.chance(1, 4).then(|| ms(200 + random.below(600))),
                 retry: ms(50 + random.below(100)),
                 sends_max: 1 + random.below(3) as u32,
                 reruns_max: 3,

@@ -5,6 +5,8 @@
 //! - A commit without an answer is sent again, with the same name, to another gateway.
 //! - "Aborted" is believed only if the commit was sent once, or if the refusal is durable. Until then
 //!   the outcome is not known, and the store is asked for it.
+//! - One that is patient leaves a gateway that is silent and not one that is slow: while it waits it asks
+//!   for a sign of life, the cheapest question there is, and waits on if one comes (decision 0018).
 //! - A process whose transaction's outcome is not known runs no further one: the client goes on under
 //!   another process number, and asks for the outcome in the end.
 //!
@@ -37,6 +39,9 @@ pub struct ClientTiming {
     pub think: (Duration, Duration),
     /// How long it waits for an answer.
     pub timeout: Duration,
+    /// Instead it waits as long as it takes, as long as its gateway gives a sign of life when it has been
+    /// silent for this long; `None`: it asks for none.
+    pub sign_after: Option<Duration>,
     /// The pause before it tries the same again.
     pub retry: Duration,
     /// How often it sends one commit at the most.
@@ -176,6 +181,10 @@ pub struct Client {
     /// What must be committed and was not yet: run again after a pause, with its age and its count.
     again: Option<(Plan, TransactionId, u32)>,
     requests: u64,
+    /// The number of the request whose answer it waits for.
+    wanted: u64,
+    /// The question for a sign of life that is out, since it last heard something.
+    sign: Option<u64>,
     ticket: u64,
     /// Outcomes that are not known.
     open: VecDeque<OpenQuestion>,
@@ -209,6 +218,8 @@ impl Client {
             run: None,
             again: None,
             requests: 0,
+            wanted: 0,
+            sign: None,
             ticket: 0,
             open: VecDeque::new(),
             compare: VecDeque::new(),
@@ -249,13 +260,20 @@ impl Client {
             (ClientEvent::Timer(ticket), _) if ticket != self.ticket => {}
             (ClientEvent::Timer(_), Phase::Thinking) => self.begin_next(cx, out),
             (ClientEvent::Timer(_), Phase::Pausing(want)) => self.ask(cx, want, out),
+            (ClientEvent::Timer(_), Phase::Waiting(_)) if self.may_ask_for_sign() => {
+                self.ask_for_sign(out);
+            }
             (ClientEvent::Timer(_), Phase::Waiting(want)) => self.on_silence(cx, want, out),
             (ClientEvent::Lost, Phase::Waiting(want)) => self.on_silence(cx, want, out),
             (ClientEvent::Lost, _) => self.connected = false,
             (ClientEvent::Reply { number, reply }, Phase::Waiting(want))
-                if number == self.requests =>
+                if number == self.wanted =>
             {
                 self.on_reply(cx, want, reply, out);
+            }
+            (ClientEvent::Reply { number, .. }, Phase::Waiting(_)) if Some(number) == self.sign => {
+                self.sign = None;
+                self.set_timer(self.patience(), out);
             }
             (ClientEvent::Reply { .. }, _) | (ClientEvent::Timer(_), Phase::Finished) => {}
         }
@@ -523,6 +541,8 @@ impl Client {
                 .completed = None;
         }
         self.requests += 1;
+        self.wanted = self.requests;
+        self.sign = None;
         out.push(ClientEffect::Send {
             number: self.requests,
             request,
@@ -531,16 +551,30 @@ impl Client {
         self.set_timer(self.patience(), out);
     }
 
+    fn may_ask_for_sign(&self) -> bool {
+        self.timing.sign_after.is_some() && self.sign.is_none()
+    }
+
+    fn ask_for_sign(&mut self, out: &mut Vec<ClientEffect>) {
+        self.requests += 1;
+        self.sign = Some(self.requests);
+        out.push(ClientEffect::Send {
+            number: self.requests,
+            request: ClientRequest::Timestamp,
+        });
+        self.set_timer(2 * self.patience(), out);
+    }
+
     /// What must be there before all else is waited for longer: giving it up gains nothing.
     fn patience(&self) -> Duration {
         let must = self
             .run
             .as_ref()
             .is_some_and(|run| run.plan.until_committed);
-        if must {
-            self.timing.timeout.max(SET_UP_PATIENCE)
-        } else {
-            self.timing.timeout
+        match self.timing.sign_after {
+            Some(sign_after) => sign_after,
+            None if must => self.timing.timeout.max(SET_UP_PATIENCE),
+            None => self.timing.timeout,
         }
     }
 }

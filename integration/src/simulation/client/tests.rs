@@ -20,9 +20,14 @@ struct Script {
 
 impl Script {
     fn new(sends_max: u32) -> Script {
+        Script::of(sends_max, None)
+    }
+
+    fn of(sends_max: u32, sign_after: Option<Duration>) -> Script {
         let timing = ClientTiming {
             think: (MS, MS),
             timeout: 100 * MS,
+            sign_after,
             retry: 10 * MS,
             sends_max,
             reruns_max: 0,
@@ -185,4 +190,20 @@ fn an_answer_to_an_earlier_request_counts_for_nothing() {
     let number = first;
     script.step(ClientEvent::Reply { number, reply });
     assert_eq!(script.told(), &Told::Nothing);
+}
+
+#[test]
+fn a_patient_client_waits_for_a_slow_gateway_and_leaves_a_silent_one() {
+    let mut script = Script::of(3, Some(50 * MS));
+    commit(script.ring());
+    for _ in 0..100 {
+        assert_eq!(script.ring(), Some(ClientRequest::Timestamp));
+        let sign = ClientAnswer::Timestamp(Timestamp::from_micros(9));
+        assert_eq!(script.reply(Ok(sign)), None, "it waits on");
+    }
+    assert_eq!(script.ring(), Some(ClientRequest::Timestamp));
+    assert_eq!(script.ring(), None, "it pauses");
+    let out = script.step(ClientEvent::Timer(script.last_ticket));
+    assert!(matches!(out[0], ClientEffect::Connect(gateway) if gateway != 0));
+    assert!(commit(sent(out)).resent);
 }
