@@ -39,6 +39,7 @@ fn arguments() -> Option<Arguments> {
                 let name = words.next()?;
                 let mut all = Mixture::ALL.into_iter();
                 options.mixture = all.find(|mixture| mixture.name() == name)?;
+                options.acknowledged_min = options.mixture.acknowledged_min();
             }
             _ => return None,
         }

@@ -5,40 +5,23 @@
 //! - Events of one instant happen in the order in which they were scheduled, so a run is a function
 //!   of its seed alone.
 
-use std::cmp::Ordering;
+use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-struct Scheduled<E> {
+/// Ordered as they are declared. Events are large and stay where they are; these move about in the heap.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Scheduled {
     time: Duration,
     sequence: u64,
-    event: E,
-}
-
-impl<E> PartialEq for Scheduled<E> {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl<E> Eq for Scheduled<E> {}
-
-impl<E> PartialOrd for Scheduled<E> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<E> Ord for Scheduled<E> {
-    /// The earliest is the greatest: the standard heap gives the greatest first.
-    fn cmp(&self, other: &Self) -> Ordering {
-        (other.time, other.sequence).cmp(&(self.time, self.sequence))
-    }
+    place: usize,
 }
 
 /// The events to come.
 pub struct EventHeap<E> {
-    heap: BinaryHeap<Scheduled<E>>,
+    heap: BinaryHeap<Reverse<Scheduled>>,
+    events: Vec<Option<E>>,
+    free: Vec<usize>,
     sequence: u64,
     now: Duration,
 }
@@ -48,6 +31,8 @@ impl<E> EventHeap<E> {
     pub fn new() -> EventHeap<E> {
         EventHeap {
             heap: BinaryHeap::new(),
+            events: Vec::new(),
+            free: Vec::new(),
             sequence: 0,
             now: Duration::ZERO,
         }
@@ -66,11 +51,17 @@ impl<E> EventHeap<E> {
             self.now
         );
         self.sequence += 1;
-        self.heap.push(Scheduled {
+        let place = self.free.pop().unwrap_or(self.events.len());
+        if place == self.events.len() {
+            self.events.push(Some(event));
+        } else {
+            self.events[place] = Some(event);
+        }
+        self.heap.push(Reverse(Scheduled {
             time,
             sequence: self.sequence,
-            event,
-        });
+            place,
+        }));
     }
 
     /// Lets an event happen so much later.
@@ -80,14 +71,15 @@ impl<E> EventHeap<E> {
 
     /// When the next event happens.
     pub fn next_time(&self) -> Option<Duration> {
-        self.heap.peek().map(|scheduled| scheduled.time)
+        self.heap.peek().map(|Reverse(scheduled)| scheduled.time)
     }
 
     /// Moves time to the next event and takes it.
     pub fn pop(&mut self) -> Option<E> {
-        let scheduled = self.heap.pop()?;
+        let Reverse(scheduled) = self.heap.pop()?;
         self.now = scheduled.time;
-        Some(scheduled.event)
+        self.free.push(scheduled.place);
+        self.events[scheduled.place].take()
     }
 
     /// Moves time forward to a moment before which nothing happens.

@@ -66,6 +66,16 @@ impl Mixture {
     }
 }
 
+impl Mixture {
+    /// So many transactions make a run worth something: fewer where all contend for a handful of keys.
+    pub fn acknowledged_min(self) -> usize {
+        match self {
+            Mixture::LateMessages => 200,
+            _ => 500,
+        }
+    }
+}
+
 /// What a run is like, as the caller wants it.
 #[derive(Clone, Debug)]
 pub struct SimulationOptions {
@@ -98,7 +108,7 @@ impl Default for SimulationOptions {
             duration: Duration::from_secs(30),
             mixture: Mixture::Swarm,
             faults: true,
-            acknowledged_min: 500,
+            acknowledged_min: Mixture::Swarm.acknowledged_min(),
             faults_min: 5,
             readable: false,
             #[cfg(feature = "mutants")]
