@@ -8,12 +8,16 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
+use wire::SplitMix64;
+use wire::client::Client;
 
 /// A node of its own founds its cluster and listens.
 const LISTENING_WITHIN: Duration = Duration::from_secs(10);
 /// A disk is looked at every second.
 const NOTICED_WITHIN: Duration = Duration::from_secs(20);
 const STOPPED_WITHIN: Duration = Duration::from_secs(20);
+/// One put, while the disk is bad.
+const PUT_WITHIN: Duration = Duration::from_secs(5);
 /// Large against what anybody else writes meanwhile.
 const FILLER_BYTES_MAX: u64 = 8 << 30;
 
@@ -172,6 +176,60 @@ async fn a_log_that_cannot_be_written_stops_its_node_and_the_others_go_on() {
         let first = cluster.addresses()[0].clone();
         let get = program.run(&["get", "last", "--connect", &first]).await;
         assert!(get.out.contains('x'), "{}{}", get.out, get.err);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn tables_that_cannot_be_written_stop_their_node_with_the_reason() {
+    story(Duration::from_secs(30), async {
+        let alone = Alone::new();
+        let node = alone.start(&[]).await;
+        // Not to be compressed away: its table is the largest.
+        let mut random = SplitMix64::new(1);
+        let numbers: Vec<String> = (0..1000).map(|_| random.next_u64().to_string()).collect();
+        let before = format!("before {}", numbers.concat());
+        alone.put("a", &before).await;
+        alone.stop(node).await;
+        let mut node = alone.start(&[]).await;
+        let get = alone.run(&["get", "a"]).await;
+        assert_eq!(get.code, Some(0), "its store is open: {}", get.err);
+        let table = largest_table(&alone.data().join("store"));
+        let folder = table.parent().expect("it lies in a folder");
+        let away = alone.data().join("away");
+        fs::rename(folder, &away).expect("renames");
+        let client = Client::connect(&[alone.port.address()]).await;
+        let client = client.expect("the node answers");
+        let value = vec![b'v'; 500_000];
+        // More than the tree gathers in memory, several times over.
+        for n in 0..500 {
+            if node.ended().is_some() {
+                break;
+            }
+            // Whether the last ones are acknowledged is not known.
+            let put = tokio::time::timeout(PUT_WITHIN, client.put("b", value.clone())).await;
+            if !matches!(put, Ok(Ok(_))) {
+                break;
+            }
+            assert!(n < 499, "it goes on without tables");
+        }
+        let (code, _) = node.exit_code(STOPPED_WITHIN).await;
+        let said = node.err();
+        assert_eq!(code, Some(NOT_DONE), "{said}");
+        for part in [
+            "the node stopped because its store failed",
+            "a table could not be written",
+            "Nothing acknowledged is lost",
+        ] {
+            assert!(said.contains(part), "no '{part}' in: {said}");
+        }
+        fs::rename(&away, folder).expect("renames");
+        let node = alone.start(&[]).await;
+        let get = alone.run(&["get", "a"]).await;
+        assert!(get.out.contains("before"), "{}{}", get.out, get.err);
+        let count = alone.run(&["count"]).await;
+        assert!(count.out.contains('2'), "{}{}", count.out, count.err);
+        alone.stop(node).await;
     })
     .await;
 }

@@ -162,3 +162,40 @@ fn a_damaged_journal_is_emptied_and_never_read() {
     let answer = store.query(P7, 1, &[everything()]);
     assert_eq!(answer.expect("answers").applied, LogIndex(10));
 }
+
+#[test]
+fn tables_that_cannot_be_written_are_reported_though_the_tree_halts_its_writer() {
+    let (_data, directory) = closed_store();
+    let (reports, received) = unbounded();
+    let store = FjallStore::open(&directory, TINY).expect("opens");
+    let thread = StoreThread::spawn(store, move |report| {
+        // Once it has failed the test does not listen any more.
+        reports.send(report).ok();
+    });
+    let table = tables(&directory).pop().expect("there is one");
+    let folder = table.parent().expect("it lies in a folder");
+    fs::rename(folder, directory.join("elsewhere")).expect("renames");
+    // Each of these makes a memory table that waits to be written: more than the tree lets wait.
+    for index in 11..=22 {
+        thread.send(StoreTask::Apply(batch(index)));
+        thread.send(StoreTask::Persist);
+    }
+    let why = loop {
+        let report = received.recv_timeout(std::time::Duration::from_secs(20));
+        if let StoreReport::Failed { why } = report.expect("it does not hang") {
+            break why;
+        }
+    };
+    assert_says(
+        &why,
+        &[
+            "a table could not be written",
+            "Nothing acknowledged is lost",
+        ],
+    );
+    // Nor does whoever still sends, or waits for the end.
+    for index in 0..(STORE_QUEUE_MAX as u64 + 10) {
+        thread.send(StoreTask::Apply(batch(30 + index % 2)));
+    }
+    thread.join();
+}

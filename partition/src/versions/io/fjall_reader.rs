@@ -1,14 +1,14 @@
 //! Questions to the store on disk. Each task is answered from one snapshot: a read beside it could see
 //! half of a batch.
 
-use super::fjall_store::data_of;
+use super::fjall_store::{data_of, not_written};
 use super::newest::{Newest, version};
 use crate::versions::page::Page;
 use crate::versions::row_keys::{self as rows, RowRange};
 use crate::versions::{AppliedState, StoreAnswer, StoreError, StoreQuery, StoreResult, VersionRow};
 use bytes::Bytes;
 use clock::Timestamp;
-use fjall::{AbstractTree, Database, Guard, Iter, Keyspace, Readable, Snapshot};
+use fjall::{AbstractTree, Database, Guard, Iter, Keyspace, PersistMode, Readable, Snapshot};
 use std::path::Path;
 use wire::ids::{LogIndex, PartitionId};
 use wire::keys::{Key, KeyRange};
@@ -45,6 +45,14 @@ impl FjallReader {
             newest: state.map_or(Timestamp::ZERO, |state| state.newest),
             results: results?,
         })
+    }
+
+    /// Whether the tree still writes its tables: it poisons itself when it cannot, and says so at the next
+    /// write. This is one that costs nothing.
+    pub(super) fn check_tables_are_written(&self) -> Result<(), StoreError> {
+        self.database
+            .persist(PersistMode::Buffer)
+            .map_err(not_written)
     }
 
     /// One replica as it is now.

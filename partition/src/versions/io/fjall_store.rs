@@ -405,7 +405,7 @@ fn empty_journals(tables: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn not_written(error: Error) -> StoreError {
+pub(super) fn not_written(error: Error) -> StoreError {
     match error {
         Error::Poisoned => StoreError::Failed(
             "a table could not be written; the reason was logged before. Nothing acknowledged is lost: what is not in the tables lies in the log".to_owned(),

@@ -2,6 +2,10 @@
 //!
 //! Applying may take tens of milliseconds when the store writes tables; nothing that a client waits for
 //! waits for it. Questions have a thread of their own, so that an old read does not wait for it either.
+//!
+//! Invariant: a store that cannot write its tables is reported as failed, and nobody waits for it then. The
+//! tree itself halts the thread that applies, for ever, once four full memory tables wait to be written, also
+//! if they never will be (fjall 3.1.13, `local_backpressure`); so the other thread looks after the tree.
 
 #![allow(
     clippy::disallowed_methods,
@@ -15,9 +19,11 @@ use crate::log::io::byte_budget::{ByteBudget, ClosesOnDrop};
 use crate::versions::{
     Live, SnapshotRead, Store, StoreBatch, StoreError, StoreQuery, StoreReport, StoreTask,
 };
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use wire::ids::PartitionId;
@@ -34,6 +40,13 @@ const APPLY_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// The tables are looked at this often.
 const PERSISTED_EVERY: Duration = Duration::from_millis(250);
 
+/// It is looked this often whether tables can be written.
+const LOOK_AFTER_TREE_EVERY: Duration = Duration::from_millis(500);
+/// Whoever waits for a thread looks this often whether the store has failed.
+const LOOK_FOR_FAILURE_EVERY: Duration = Duration::from_millis(20);
+/// So long a thread may take to end once the store has failed.
+const END_AFTER_FAILURE_MAX: Duration = Duration::from_secs(2);
+
 /// The running threads of a store.
 pub struct StoreThread {
     writes: Sender<Write>,
@@ -41,6 +54,21 @@ pub struct StoreThread {
     questions: Sender<Question>,
     writer: JoinHandle<()>,
     reader: JoinHandle<()>,
+    failed: Failed,
+}
+
+/// Whether one of the threads has failed.
+#[derive(Clone, Default)]
+struct Failed(Arc<AtomicBool>);
+
+impl Failed {
+    fn set(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    fn is_set(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 enum Write {
@@ -75,16 +103,23 @@ impl StoreThread {
         let tell = notify.clone();
         let budget = ByteBudget::new(STORE_QUEUE_BYTES_MAX);
         let closing = ClosesOnDrop(budget.clone());
+        let (halted, failed) = (budget.clone(), Failed::default());
         StoreThread {
             writes,
             budget,
             questions,
-            reader: spawn("store-read", notify, move |notify| {
-                answer_all(reader, &answering, notify)
+            reader: spawn("store-read", &failed, notify, move |notify| {
+                let ended = answer_all(reader, &answering, notify);
+                if ended.is_err() {
+                    // Perhaps nobody gives room back any more.
+                    halted.close();
+                }
+                ended
             }),
-            writer: spawn("store", tell, move |notify| {
+            writer: spawn("store", &failed, tell, move |notify| {
                 Writer::new(store, notify, &closing.0).run(&applying)
             }),
+            failed,
         }
     }
 
@@ -122,10 +157,18 @@ impl StoreThread {
     }
 
     fn write(&self, write: Write) {
-        note_taken(self.writes.send(write).is_ok());
+        let mut write = write;
+        loop {
+            match self.writes.send_timeout(write, LOOK_FOR_FAILURE_EVERY) {
+                Ok(()) => return,
+                Err(SendTimeoutError::Timeout(back)) if !self.failed.is_set() => write = back,
+                Err(_) => return note_taken(false),
+            }
+        }
     }
 
-    /// Finishes everything that was sent, and makes what was applied into tables.
+    /// Finishes everything that was sent, and makes what was applied into tables. A store that has failed
+    /// is not waited for: what is not in its tables lies in the log.
     ///
     /// # Panics
     /// If a thread panicked.
@@ -133,11 +176,28 @@ impl StoreThread {
         drop(self.writes);
         drop(self.questions);
         for thread in [self.reader, self.writer] {
-            if let Err(panic) = thread.join() {
+            if !ends(&thread, &self.failed) {
+                tracing::warn!(
+                    "the store has failed and holds its thread: it ends with the process"
+                );
+            } else if let Err(panic) = thread.join() {
                 std::panic::resume_unwind(panic);
             }
         }
     }
+}
+
+/// Waits until a thread has ended; says whether it has, once the store has failed.
+fn ends(thread: &JoinHandle<()>, failed: &Failed) -> bool {
+    let mut waited_since = None;
+    while !thread.is_finished() {
+        let waited_since = *waited_since.get_or_insert_with(Instant::now);
+        if failed.is_set() && waited_since.elapsed() >= END_AFTER_FAILURE_MAX {
+            return false;
+        }
+        std::thread::sleep(LOOK_FOR_FAILURE_EVERY);
+    }
+    true
 }
 
 fn note_taken(is_taken: bool) {
@@ -148,9 +208,11 @@ fn note_taken(is_taken: bool) {
 
 fn spawn<N: Fn(StoreReport) + Send + 'static>(
     name: &str,
+    failed: &Failed,
     notify: N,
     work: impl FnOnce(&N) -> Result<(), StoreError> + Send + 'static,
 ) -> JoinHandle<()> {
+    let failed = failed.clone();
     std::thread::Builder::new()
         .name(name.to_owned())
         .spawn(move || {
@@ -161,6 +223,7 @@ fn spawn<N: Fn(StoreReport) + Send + 'static>(
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "it panicked; the message is on standard error".to_owned(),
             };
+            failed.set();
             tracing::error!(why, "the store failed");
             notify(StoreReport::Failed { why });
         })
@@ -173,33 +236,52 @@ fn answer_all(
     notify: &impl Fn(StoreReport),
 ) -> Result<(), StoreError> {
     let mut snapshots = Snapshots::of(reader.clone());
-    for question in questions {
-        match question {
-            Question::Query {
-                partition,
-                incarnation,
-                ticket,
-                queries,
-            } => {
-                let answer = reader.query(partition, incarnation, &queries);
-                let answer = answer.map_err(|error| reader.locate(partition, error))?;
-                notify(StoreReport::Answer {
-                    partition,
-                    ticket,
-                    answer,
-                });
-            }
-            Question::ReadSnapshot(read) => {
-                let page = snapshots.read(&read);
-                let page = page.map_err(|error| reader.locate(read.partition, error))?;
-                notify(StoreReport::Snapshot {
-                    partition: read.partition,
-                    view: read.view,
-                    page,
-                });
-            }
-            Question::CloseSnapshot(partition, view) => snapshots.close(partition, view),
+    let mut looked = Instant::now();
+    loop {
+        let wait = LOOK_AFTER_TREE_EVERY.saturating_sub(looked.elapsed());
+        match questions.recv_timeout(wait) {
+            Ok(question) => answer(&reader, &mut snapshots, question, notify)?,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
         }
+        if looked.elapsed() >= LOOK_AFTER_TREE_EVERY {
+            looked = Instant::now();
+            reader.check_tables_are_written()?;
+        }
+    }
+}
+
+fn answer(
+    reader: &FjallReader,
+    snapshots: &mut Snapshots,
+    question: Question,
+    notify: &impl Fn(StoreReport),
+) -> Result<(), StoreError> {
+    match question {
+        Question::Query {
+            partition,
+            incarnation,
+            ticket,
+            queries,
+        } => {
+            let answer = reader.query(partition, incarnation, &queries);
+            let answer = answer.map_err(|error| reader.locate(partition, error))?;
+            notify(StoreReport::Answer {
+                partition,
+                ticket,
+                answer,
+            });
+        }
+        Question::ReadSnapshot(read) => {
+            let page = snapshots.read(&read);
+            let page = page.map_err(|error| reader.locate(read.partition, error))?;
+            notify(StoreReport::Snapshot {
+                partition: read.partition,
+                view: read.view,
+                page,
+            });
+        }
+        Question::CloseSnapshot(partition, view) => snapshots.close(partition, view),
     }
     Ok(())
 }
