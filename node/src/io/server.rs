@@ -307,10 +307,11 @@ impl Running {
     ) -> Result<Running, ServerError> {
         let mut clock = MachineClock::open(options.clock)?;
         let (wal, recovered) = open_log(&options)?;
-        let store = open_store(&options)?;
         let now = clock.now();
+        let seed = seed(address, &now);
+        let store = open_store(&options, seed)?;
         let advertised = options.advertise.unwrap_or_else(|| address.to_string());
-        let mut config = NodeConfig::new(advertised.clone(), options.join, seed(address, &now));
+        let mut config = NodeConfig::new(advertised.clone(), options.join, seed);
         config.splits = options.splits;
         config.timing = options.timing;
         config.held_back_bytes_max = options.held_back_bytes_max;
@@ -648,7 +649,7 @@ fn open_log(options: &ServerOptions) -> Result<(WriteAheadLog, RecoveredLog), Se
     Ok(WriteAheadLog::open(&directory, log_options)?)
 }
 
-fn open_store(options: &ServerOptions) -> Result<FjallStore, ServerError> {
+fn open_store(options: &ServerOptions, seed: u64) -> Result<FjallStore, ServerError> {
     let directory = options.data.join("store");
     create_directory(&directory)?;
     let store_options = if options.small {
@@ -656,7 +657,7 @@ fn open_store(options: &ServerOptions) -> Result<FjallStore, ServerError> {
     } else {
         StoreOptions::default()
     };
-    Ok(FjallStore::open(&directory, store_options)?)
+    Ok(FjallStore::open(&directory, store_options.spread_by(seed))?)
 }
 
 /// What is free on the disk that a directory lies on.

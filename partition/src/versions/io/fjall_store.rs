@@ -28,6 +28,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use wire::SplitMix64;
 use wire::ids::PartitionId;
 use wire::keys::Key;
 use wire::message::LogPosition;
@@ -41,6 +42,8 @@ const JOURNAL_BYTES_MAX: u64 = 128 * 1024 * 1024;
 const CLOSE_POLL: Duration = Duration::from_millis(5);
 /// Closing waits so many times; what is not in the tables then comes from the log again.
 const CLOSE_POLLS_MAX: u32 = 2000;
+/// Sizes of memory tables that differ by a half of them together.
+const MEMTABLE_STEPS: u64 = 16;
 /// So many versions of a swept key are removed in one step.
 const SWEPT_STEP_MAX: usize = 4096;
 
@@ -60,7 +63,7 @@ pub struct StoreOptions {
 impl Default for StoreOptions {
     fn default() -> StoreOptions {
         StoreOptions {
-            memtable_bytes: 32 * 1024 * 1024,
+            memtable_bytes: 8 * 1024 * 1024,
             cache_bytes: 64 * 1024 * 1024,
             workers: 2,
             held_back_bytes_max: 256 * 1024 * 1024,
@@ -69,6 +72,18 @@ impl Default for StoreOptions {
 }
 
 impl StoreOptions {
+    /// With memory tables that are larger by up to a half, depending on any number that differs between
+    /// nodes. Nodes that hold the same are written to alike: with equal sizes they would all make tables in
+    /// the same moment, and a majority of their disks be busy at once.
+    pub fn spread_by(self, number: u64) -> StoreOptions {
+        let steps = SplitMix64::new(number).below(MEMTABLE_STEPS + 1);
+        let more = self.memtable_bytes / 2 / MEMTABLE_STEPS * steps;
+        StoreOptions {
+            memtable_bytes: self.memtable_bytes + more,
+            ..self
+        }
+    }
+
     /// For several nodes on one machine.
     pub fn small() -> StoreOptions {
         StoreOptions {

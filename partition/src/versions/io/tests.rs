@@ -569,3 +569,14 @@ fn small_rows_of_replicas_that_do_not_live_go() {
     assert_eq!(disk.applied(P1, 1).expect("knows"), None);
     assert!(disk.applied(P1, 2).expect("knows").is_some());
 }
+
+#[test]
+fn memory_tables_of_different_nodes_differ_by_up_to_a_half() {
+    let usual = StoreOptions::default().memtable_bytes;
+    let sizes: std::collections::BTreeSet<u64> = (0..100)
+        .map(|node| StoreOptions::default().spread_by(node).memtable_bytes)
+        .collect();
+    assert!(sizes.len() > 10, "{sizes:?}");
+    let within = usual..=usual + usual / 2;
+    assert!(sizes.iter().all(|size| within.contains(size)), "{sizes:?}");
+}
