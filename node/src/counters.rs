@@ -15,6 +15,8 @@ pub const BUCKETS_US: [u64; 14] = [
 ];
 /// The most commits that are timed at once; others are counted only.
 const TIMED_MAX: usize = 20_000;
+/// A batch of the log that took longer is named in the log of the program.
+const LOG_SLOW: Duration = Duration::from_millis(50);
 
 /// How long things took.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -97,10 +99,16 @@ impl Counters {
     }
 
     pub(crate) fn on_durable(&mut self, now: Duration, sequence: u64) {
+        let mut longest = Duration::ZERO;
         while let Some(first) = self.logging.first_entry()
             && *first.key() <= sequence
         {
-            self.log_times.add(now.saturating_sub(first.remove()));
+            let took = now.saturating_sub(first.remove());
+            longest = longest.max(took);
+            self.log_times.add(took);
+        }
+        if longest >= LOG_SLOW {
+            tracing::info!(took = ?longest, "the log's disk was slow");
         }
     }
 }

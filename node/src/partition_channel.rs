@@ -16,6 +16,9 @@ use wire::message::{PartitionError, PartitionReply, PartitionRequest, RequestNum
 
 /// After a reply that names no better node, or a node without a leader, the next try waits this long.
 const BACKOFF_FIRST: Duration = Duration::from_millis(10);
+/// So many times in a row a request follows at once whom a node names as the leader. Two nodes that name
+/// each other, while leadership is on its way from one to the other, would make it run to and fro.
+const REDIRECTS_MAX: u32 = 4;
 /// The longest wait between two tries.
 const BACKOFF_MAX: Duration = Duration::from_millis(200);
 
@@ -73,6 +76,8 @@ struct Outstanding {
     backoff: Duration,
     /// Which member is tried when nobody names a leader.
     turn: usize,
+    /// How often it followed a named leader since it last waited.
+    redirects: u32,
     /// A copy went out whose fate is not known.
     perhaps_evaluated: bool,
 }
@@ -140,6 +145,7 @@ impl PartitionChannel {
             try_again_at: at.now,
             backoff: BACKOFF_FIRST,
             turn: 0,
+            redirects: 0,
             perhaps_evaluated: false,
         };
         self.outstanding.insert(number, outstanding);
@@ -182,7 +188,7 @@ impl PartitionChannel {
                 match better {
                     Some(leader) => {
                         self.leaders.insert(request.partition, leader);
-                        request.try_again_at = at.now;
+                        request.redirect(at.now);
                     }
                     None => {
                         self.leaders.remove(&request.partition);
@@ -329,7 +335,18 @@ impl Outstanding {
     fn wait_and_turn(&mut self, now: Duration) {
         self.try_again_at = now + self.backoff;
         self.backoff = (self.backoff * 2).min(BACKOFF_MAX);
+        self.redirects = 0;
         self.turn += 1;
+    }
+
+    /// Follows whoever was named, at once unless it did so too often.
+    fn redirect(&mut self, now: Duration) {
+        self.redirects += 1;
+        if self.redirects > REDIRECTS_MAX {
+            self.wait_and_turn(now);
+        } else {
+            self.try_again_at = now;
+        }
     }
 
     fn next_member(&self, at: &Whereabouts<'_>) -> Option<NodeId> {
@@ -471,6 +488,32 @@ mod tests {
             })
         );
         assert_eq!(channel.len(), 0);
+    }
+
+    #[test]
+    fn two_nodes_that_name_each_other_are_asked_a_few_times_and_then_waited_for() {
+        let (world, mut channel) = (world(), PartitionChannel::new(1, Duration::from_secs(1)));
+        let first = ask(&mut channel, &world);
+        let name = |channel: &mut PartitionChannel, from: NodeId| {
+            let other = NodeId(5 - from.0);
+            let not_leader = PartitionReply::Error(PartitionError::NotLeader {
+                partition: P,
+                leader: Some(other),
+                term: Term(4),
+            });
+            let (ended, again) =
+                world.at(1, |at| channel.on_reply(at, from, first.number, not_leader));
+            assert_eq!(ended, None);
+            again.map(|send| send.to)
+        };
+        let mut asked = first.to;
+        for _ in 0..REDIRECTS_MAX {
+            asked = name(&mut channel, asked).expect("it follows at once");
+        }
+        assert_eq!(name(&mut channel, asked), None, "now it waits");
+        let Due { sends, .. } = world.at(11, |at| channel.tick(at));
+        assert_eq!(sends.len(), 1);
+        assert_eq!(sends[0].to, NodeId(5 - asked.0), "the one named last");
     }
 
     #[test]

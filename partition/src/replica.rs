@@ -316,7 +316,8 @@ impl Replica {
         self.follow_up(cx, out);
     }
 
-    /// Asks for votes at once, for a partition that was just founded and has no leader to wait for.
+    /// Asks for votes at once, for a partition that may well have no leader: it was just founded, or all
+    /// its nodes have started again.
     pub fn stand_now(&mut self, now: &Now) {
         self.replication.stand_now(now.monotonic);
     }
@@ -336,6 +337,13 @@ impl Replica {
     pub fn leader(&self) -> Option<NodeId> {
         let handed_over = self.replication.handed_over_to();
         handed_over.or_else(|| self.replication.leader())
+    }
+
+    /// Where a request is best sent: to the leader, to the one that leadership is handed to, or to the one
+    /// that has this replica's vote while nobody is known to lead.
+    pub fn likely_leader(&self) -> Option<NodeId> {
+        let handed_over = self.replication.handed_over_to();
+        handed_over.or_else(|| self.replication.likely_leader())
     }
 
     /// Its term.
@@ -495,8 +503,12 @@ impl Replica {
             } => out.push(ReplicaEffect::Log(LogRecord::Ceiling { timestamp })),
             ReplicationEffect::Remembered => out.push(ReplicaEffect::Remembered),
             ReplicationEffect::Committed { up_to } => self.on_committed(cx, up_to, out),
-            ReplicationEffect::BecameFollower { .. }
-            | ReplicationEffect::BecameCandidate { .. } => self.maybe_lose_leadership(out),
+            ReplicationEffect::BecameFollower { .. } => self.maybe_lose_leadership(out),
+            ReplicationEffect::BecameCandidate { term } => {
+                let is_handed_over = self.replication.stands_by_transfer();
+                tracing::info!(%partition, %term, is_handed_over, "stands for election");
+                self.maybe_lose_leadership(out);
+            }
             ReplicationEffect::BecameLeader { term } => {
                 self.maybe_lose_leadership(out);
                 let due = cx.now.monotonic + COLLECT_EVERY;

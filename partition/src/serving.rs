@@ -86,7 +86,7 @@ impl Replica {
     pub(crate) fn not_leader(&self) -> PartitionError {
         PartitionError::NotLeader {
             partition: self.descriptor.partition,
-            leader: self.leader(),
+            leader: self.likely_leader(),
             term: self.term(),
         }
     }
@@ -348,6 +348,12 @@ impl Replica {
             _ => low_water,
         };
         leadership.serve(low_water, self.state.closed());
+        tracing::info!(
+            partition = %self.descriptor.partition,
+            term = %leadership.term,
+            waiting = leadership.waiting.len(),
+            "serves"
+        );
         self.wake(cx, out, |leadership| leadership.waiting.take_serving());
     }
 
@@ -379,6 +385,13 @@ impl Replica {
     /// What time alone brings about for a leader.
     pub(crate) fn on_serving_tick(&mut self, cx: &ReplicaContext, out: &mut Vec<ReplicaEffect>) {
         let now = cx.now.monotonic;
+        let Some(leadership) = &mut self.leadership else {
+            return;
+        };
+        if leadership.serving && !self.replication.is_draining() {
+            // Draining was interrupted, perhaps: whoever waited for its end is served.
+            self.wake(cx, out, |leadership| leadership.waiting.take_serving());
+        }
         let Some(leadership) = &mut self.leadership else {
             return;
         };

@@ -27,7 +27,7 @@ use crate::request_waiting_list::WAITING_MAX;
 use crate::serving::reply;
 use std::collections::BTreeMap;
 use wire::ids::{Generation, NodeId};
-use wire::message::{PartitionReply, PartitionRequest, TransferFailure};
+use wire::message::{PartitionReply, PartitionRequest, TransferFailure, Unfit};
 
 /// Requests that came while their leader was being elected, by who asked.
 pub(crate) type EarlyRequests = BTreeMap<Asker, (Generation, PartitionRequest)>;
@@ -55,6 +55,19 @@ impl Replica {
         self.replication.begin_transfer(cx.now.monotonic, to)?;
         self.follow_up(cx, out);
         Ok(())
+    }
+
+    /// Takes back a transfer to a member that turns out to be unfit, if it is not handed over yet.
+    pub fn take_back_transfer(
+        &mut self,
+        cx: &ReplicaContext,
+        target: NodeId,
+        why: Unfit,
+        out: &mut Vec<ReplicaEffect>,
+    ) {
+        self.replication
+            .take_back_transfer(target, why, &mut self.effects);
+        self.follow_up(cx, out);
     }
 
     /// Whether it leads and serves.
@@ -96,6 +109,12 @@ impl Replica {
         let now = cx.now.monotonic;
         self.replication
             .hand_over(now, high_water, &mut self.effects);
+        tracing::info!(
+            partition = %self.descriptor.partition,
+            term = %self.term(),
+            waiting = leadership.waiting.len(),
+            "all is committed and at the target: answers nothing more"
+        );
         let error = self.not_leader();
         let Some(leadership) = &mut self.leadership else {
             unreachable!("handing over does not end the leadership");

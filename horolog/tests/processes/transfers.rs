@@ -10,22 +10,14 @@
 //! story is a short test and a long measurement.
 
 use super::io::{Cluster, Process, Stopwatch, story};
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use super::probing::Probing;
 use std::time::Duration;
-use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use wire::SplitMix64;
-use wire::client::{Client, Error};
 
 /// From the last operation until the benchmark has learned every outcome: they can be asked for only
 /// 30 s long.
 const BENCH_ENDS_WITHIN: Duration = Duration::from_secs(35);
-/// The longest that any partition may go without acknowledging anything, unless the environment says
-/// otherwise. A healthy one takes an election, a second or two; beyond this, something waits for an
-/// accident to be freed.
-const GAP_MAX_MS: u64 = 10_000;
 /// Even under faults, and on a slow machine: this many commits a second.
 const COMMITS_PER_SECOND_MIN: u64 = 20;
 
@@ -88,7 +80,7 @@ pub(super) async fn transfers_under(faults: Faults, seconds: u64) {
             .until_ended(&mut cluster, &mut bench, probing.started)
             .await;
         let (code, _) = bench.exit_code(BENCH_ENDS_WITHIN).await;
-        probing.end(&struck).await;
+        probing.end(&struck, &cluster).await;
         assert_eq!(code, Some(0), "{}{}", bench.out(), bench.err());
         check_report(&bench.out(), seconds);
         let healthy = seconds.saturating_mul(1000) / faults.every.as_millis() as u64;
@@ -159,103 +151,4 @@ fn check_report(out: &str, seconds: u64) {
     let least = seconds * COMMITS_PER_SECOND_MIN;
     assert!(number("commits") >= least, "fewer than {least}: {report}");
     assert!(number("cross_partition") > 0, "{report}");
-}
-
-/// One put after the other in each partition, and when each was acknowledged.
-struct Probing {
-    started: Stopwatch,
-    stop: Arc<AtomicBool>,
-    probes: JoinSet<Result<(&'static str, Vec<Duration>), Error>>,
-}
-
-/// In the four partitions, which meet at `gn`, `n` and `tn`; not among the benchmark's accounts.
-const PROBED: [&str; 4] = ["-probe", "h-probe", "o-probe", "z-probe"];
-
-impl Probing {
-    async fn start(cluster: &Cluster) -> Probing {
-        let mut probing = Probing {
-            started: Stopwatch::start(),
-            stop: Arc::default(),
-            probes: JoinSet::new(),
-        };
-        for key in PROBED {
-            let client = Client::connect(&cluster.addresses()).await;
-            let client = client.expect("all nodes answer");
-            let (started, stop) = (probing.started, probing.stop.clone());
-            probing.probes.spawn(async move {
-                let mut acknowledged = vec![started.elapsed()];
-                while !stop.load(Ordering::Relaxed) {
-                    client.put(key, acknowledged.len().to_string()).await?;
-                    acknowledged.push(started.elapsed());
-                }
-                let last = client.get(key).await?.expect("it was put").value;
-                assert_eq!(last, (acknowledged.len() - 1).to_string(), "{key}");
-                Ok((key, acknowledged))
-            });
-        }
-        probing
-    }
-
-    async fn end(mut self, struck: &[Duration]) {
-        self.stop.store(true, Ordering::Relaxed);
-        let mut gaps: BTreeMap<&str, Vec<Duration>> = BTreeMap::new();
-        while let Some(probe) = self.probes.join_next().await {
-            let (key, acknowledged) = probe.expect("no probe panics").expect("no put fails");
-            gaps.insert(key, gaps_by_fault(&acknowledged, struck));
-        }
-        let mut worst: Vec<Duration> = (0..struck.len())
-            .map(|fault| gaps.values().map(|gaps| gaps[fault]).max())
-            .map(|longest| longest.expect("partitions were probed"))
-            .collect();
-        println!("after each fault, the longest time without an acknowledgement: {gaps:?}");
-        worst.sort_unstable();
-        let (Some(longest), Some(median)) = (worst.last(), worst.get(worst.len() / 2)) else {
-            return;
-        };
-        println!(
-            "{} faults: median {median:?}, longest {longest:?}",
-            worst.len()
-        );
-        let gap_max = from_environment("HOROLOG_E2E_GAP_MAX_MS", GAP_MAX_MS);
-        let median_max = from_environment("HOROLOG_E2E_GAP_MEDIAN_MS", gap_max);
-        assert!(
-            longest.as_millis() as u64 <= gap_max,
-            "above {gap_max} ms: {gaps:?}"
-        );
-        assert!(
-            median.as_millis() as u64 <= median_max,
-            "above {median_max} ms: {gaps:?}"
-        );
-    }
-}
-
-/// For each fault, the longest time without an acknowledgement that reached beyond its beginning and
-/// began before the next fault.
-fn gaps_by_fault(acknowledged: &[Duration], struck: &[Duration]) -> Vec<Duration> {
-    let ends = struck.iter().skip(1).copied().chain([Duration::MAX]);
-    let gaps = |from: Duration, to: Duration| {
-        let pairs = acknowledged.windows(2);
-        let during = pairs.filter(move |pair| pair[1] > from && pair[0] < to);
-        during.map(|pair| pair[1] - pair[0]).max()
-    };
-    struck
-        .iter()
-        .zip(ends)
-        .map(|(from, to)| gaps(*from, to).unwrap_or_default())
-        .collect()
-}
-
-#[test]
-fn a_gap_counts_for_the_faults_that_it_spans() {
-    let seconds =
-        |all: &[u64]| -> Vec<Duration> { all.iter().map(|s| Duration::from_secs(*s)).collect() };
-    let acknowledged = seconds(&[0, 1, 2, 6, 7, 9]);
-    assert_eq!(
-        gaps_by_fault(&acknowledged, &seconds(&[3, 6])),
-        seconds(&[4, 2])
-    );
-    assert_eq!(
-        gaps_by_fault(&acknowledged, &seconds(&[3, 5])),
-        seconds(&[4, 4])
-    );
 }

@@ -319,8 +319,9 @@ impl Replication {
         }
     }
 
-    /// Asks for votes at the next tick, without waiting for a leader's silence: for a partition that
-    /// was just founded and cannot have a leader yet. Others still vote as they see fit.
+    /// Asks for votes at the next tick, without waiting for a leader's silence: for a partition that was
+    /// just founded, or whose nodes have perhaps all started again. Others still vote as they see fit, and
+    /// those who hear a leader refuse the pre-vote.
     pub fn stand_now(&mut self, now: Duration) {
         self.election_due = now;
     }
@@ -362,6 +363,17 @@ impl Replication {
             Role::Leader => Some(self.me),
             Role::PreCandidate | Role::Candidate => None,
         }
+    }
+
+    /// Who leads in this term or, before anybody is known to, who has this follower's vote in it: whoever
+    /// looks for the leader does best to ask there.
+    pub fn likely_leader(&self) -> Option<NodeId> {
+        let voted_for = match self.role {
+            RoleState::Follower(_) => self.generation.voted_for(),
+            _ => None,
+        };
+        let other = voted_for.filter(|member| *member != self.me);
+        self.leader().or(other)
     }
 
     /// All members, this one included.

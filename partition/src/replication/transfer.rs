@@ -5,8 +5,13 @@
 //!   begin ──► CatchingUp ──► Draining ── hand_over ── HandOver(t, high water) ──► stands in t + 1
 //!             (serves)       (evaluates   └► HandedOver                           at once, no pre-vote
 //!                             nothing)       (answers nothing more in t)
-//!    too long:  given up      given up        follows nobody; an election decides
+//!    too long:  given up      serves again    follows nobody; an election decides
+//!                             for a while
 //! ```
+//!
+//! How long the disks take for what is under way is not known before. So the leader first drains for a
+//! short time only; if that does not suffice it serves for as long, and then drains for twice that. A disk
+//! that stalls for a moment costs a short silence, and one that is always slow still lets leadership go.
 //!
 //! Voters need no flag to let the target in: only pre-votes look at whether a leader was heard lately,
 //! and the target asks for none.
@@ -28,7 +33,8 @@ use wire::message::{ReplicationMessage, TransferFailure, Unfit};
 
 /// A target that lacks no more than so many entries is close enough to stop evaluating for it.
 const NEAR_ENTRIES: u64 = 256;
-/// So many election timeouts a target may take to come close, while the leader serves.
+/// So many election timeouts a target may take to come close, while the leader serves, and what is under
+/// way to settle.
 const CATCH_UP_TIMEOUTS: u32 = 10;
 
 /// Where a transfer stands.
@@ -46,12 +52,29 @@ pub(super) struct Transfer {
     phase: Phase,
     /// When the phase has lasted too long.
     due: Duration,
+    /// When all has lasted too long that can be taken back.
+    deadline: Duration,
+    /// The leader serves until then at least.
+    drain_from: Duration,
+    /// For so long it drains next.
+    drain_for: Duration,
+    /// It has drained in vain.
+    was_unsettled: bool,
 }
 
 impl Transfer {
     fn enter(&mut self, phase: Phase, due: Duration) {
         self.phase = phase;
         self.due = due;
+    }
+
+    /// Goes back to serving for a while, and is more patient the next time.
+    fn interrupt_draining(&mut self, now: Duration, drain_max: Duration) {
+        let deadline = self.deadline;
+        self.enter(Phase::CatchingUp, deadline);
+        self.drain_from = now + self.drain_for;
+        self.drain_for = (self.drain_for * 2).min(drain_max);
+        self.was_unsettled = true;
     }
 }
 
@@ -63,7 +86,8 @@ impl Replication {
     /// If this replica does not lead, the target is no other member or needs a snapshot, or a transfer is
     /// under way.
     pub fn begin_transfer(&mut self, now: Duration, to: NodeId) -> Result<(), TransferFailure> {
-        let due = now + self.timing.election_timeout * CATCH_UP_TIMEOUTS;
+        let deadline = now + self.timing.election_timeout * CATCH_UP_TIMEOUTS;
+        let drain_for = self.timing.heartbeat / 2;
         let (known, me) = (self.leader(), self.me);
         let is_member = self.quorum.has_member(to);
         let RoleState::Leader(leader) = &mut self.role else {
@@ -86,7 +110,11 @@ impl Replication {
         leader.transfer = Some(Transfer {
             to,
             phase: Phase::CatchingUp,
-            due,
+            due: deadline,
+            deadline,
+            drain_from: now,
+            drain_for,
+            was_unsettled: false,
         });
         self.maybe_drain(now);
         Ok(())
@@ -178,9 +206,10 @@ impl Replication {
     /// Moves a transfer on, or ends one that takes too long.
     pub(super) fn on_transfer_tick(&mut self, now: Duration, out: &mut Vec<ReplicationEffect>) {
         self.maybe_drain(now);
-        let Some(Transfer { to, phase, due }) = self.transfer() else {
+        let Some(transfer) = self.transfer() else {
             return;
         };
+        let Transfer { to, phase, due, .. } = transfer;
         if phase != Phase::HandedOver && self.needs_snapshot(to) {
             let why = Unfit::Rebuilding;
             self.give_up_transfer(TransferFailure::Unfit { target: to, why }, out);
@@ -190,13 +219,39 @@ impl Replication {
             return;
         }
         match phase {
+            Phase::CatchingUp if transfer.was_unsettled => {
+                self.give_up_transfer(TransferFailure::NotSettled, out);
+            }
             Phase::CatchingUp => {
                 let entries = self.last().index.0 - self.matched_by(to).0;
                 let target = to;
                 self.give_up_transfer(TransferFailure::Behind { target, entries }, out);
             }
-            Phase::Draining => self.give_up_transfer(TransferFailure::NotSettled, out),
+            Phase::Draining => self.interrupt_draining(now),
             Phase::HandedOver => self.follow(now, None, out),
+        }
+    }
+
+    /// Takes back a transfer to a member that turns out to be unfit; the leader leads on. What was handed
+    /// over stays so.
+    pub fn take_back_transfer(
+        &mut self,
+        target: NodeId,
+        why: Unfit,
+        out: &mut Vec<ReplicationEffect>,
+    ) {
+        let begun = self.transfer().filter(|transfer| transfer.to == target);
+        if begun.is_some_and(|transfer| transfer.phase != Phase::HandedOver) {
+            self.give_up_transfer(TransferFailure::Unfit { target, why }, out);
+        }
+    }
+
+    fn interrupt_draining(&mut self, now: Duration) {
+        let drain_max = self.timing.election_timeout / 2;
+        if let RoleState::Leader(leader) = &mut self.role
+            && let Some(transfer) = &mut leader.transfer
+        {
+            transfer.interrupt_draining(now, drain_max);
         }
     }
 
@@ -233,19 +288,21 @@ impl Replication {
     pub(super) fn maybe_drain(&mut self, now: Duration) {
         let last = self.last().index.0;
         let commit = self.commit();
-        let due = now + self.timing.election_timeout / 2;
         let RoleState::Leader(leader) = &mut self.role else {
             return;
         };
-        let Some(Transfer { to, phase, .. }) = leader.transfer else {
+        let Some(transfer) = leader.transfer else {
             return;
         };
-        let matched = leader.matched(to);
+        let matched = leader.matched(transfer.to);
         let is_close = matched >= commit || last - matched.0 <= NEAR_ENTRIES;
-        if phase == Phase::CatchingUp
+        if transfer.phase == Phase::CatchingUp
+            && now >= transfer.drain_from
+            && now < transfer.due
             && is_close
             && let Some(transfer) = &mut leader.transfer
         {
+            let due = now + transfer.drain_for;
             transfer.enter(Phase::Draining, due);
         }
     }

@@ -81,6 +81,10 @@ impl Cluster {
         arguments.extend(self.founding.iter().map(String::as_str));
         let mut command = self.program.command(&arguments);
         command.arg("--data").arg(data);
+        if std::env::var_os("HOROLOG_LOG").is_none() {
+            // Who failed and why is seen in what the nodes did before.
+            command.env("HOROLOG_LOG", "info");
+        }
         let name = format!("node-{}", node + 1);
         self.nodes[node] = Some(Process::start(command, &name, self.directory()));
     }
@@ -96,6 +100,15 @@ impl Cluster {
     pub(crate) fn node(&mut self, node: usize) -> &mut Process {
         let process = self.nodes[node].as_mut();
         process.unwrap_or_else(|| panic!("node {node} does not run"))
+    }
+
+    /// What each node that runs wrote to standard error, with its name.
+    pub(crate) fn said(&self) -> Vec<(String, String)> {
+        let nodes = self.nodes.iter().enumerate();
+        let running = nodes.filter_map(|(node, process)| Some((node, process.as_ref()?)));
+        running
+            .map(|(node, process)| (format!("node-{}", node + 1), process.err()))
+            .collect()
     }
 
     /// Kills a node with SIGKILL.

@@ -194,7 +194,7 @@ fn a_target_that_is_behind_catches_up_while_the_leader_serves_or_is_given_up() {
 }
 
 #[test]
-fn what_is_not_committed_in_time_takes_the_transfer_back() {
+fn what_is_not_committed_soon_is_waited_for_longer_each_time_with_pauses_and_not_for_ever() {
     let mut scene = leading();
     scene.propose(
         "x",
@@ -205,14 +205,24 @@ fn what_is_not_committed_in_time_takes_the_transfer_back() {
     );
     assert_eq!(begin(&mut scene, 2), Ok(()));
     assert!(scene.replication.is_draining() && !scene.replication.is_drained());
-    scene.tick(
-        at(10_250),
-        &[
-            "not handed over: what was under way was not committed in time: the leader leads on, try again",
-            "n2 <- Append t1 after t1.i1 [t1.i2] commit i1",
-            "n3 <- Append t1 after t0.i0 [t1.i1 t1.i2] commit i1",
-        ],
-    );
+    let (mut changes, mut ended) = (Vec::new(), Vec::new());
+    let mut was_draining = true;
+    for ms in (10_010..=15_000).step_by(10) {
+        scene.now = at(ms);
+        scene.replication.on_contact(scene.now, node(2), Term(1));
+        let mut out = Vec::new();
+        scene.replication.tick(scene.now, scene.promised, &mut out);
+        let is_draining = scene.replication.is_draining();
+        if is_draining != was_draining && changes.len() < 8 {
+            changes.push(ms - 10_000);
+        }
+        was_draining = is_draining;
+        let is_end = |e: &&ReplicationEffect| matches!(e, ReplicationEffect::TransferEnded { .. });
+        ended.extend(out.iter().filter(is_end).map(|e| (ms, show_effect(e))));
+    }
+    assert_eq!(changes, [50, 100, 200, 300, 500, 700, 950, 1_200]);
+    let why = "not handed over: what was under way was not committed in time: the leader leads on, try again";
+    assert_eq!(ended, [(15_000, why.to_owned())]);
     assert!(!scene.replication.is_draining());
     assert_eq!(scene.replication.role(), Role::Leader);
 }

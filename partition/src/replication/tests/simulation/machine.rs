@@ -99,6 +99,9 @@ pub(super) struct Machine {
     pub(super) incarnation: u32,
     pub(super) disk: Disk,
     pub(super) batches: VecDeque<Batch>,
+    /// Promises that it was told of after it had lost its memory. It tells them at votes at once, for these
+    /// wait for the log.
+    pub(super) told: Timestamp,
     /// While it leads: what each member has promised, in this term.
     pub(super) promises: BTreeMap<NodeId, Timestamp>,
     pub(super) reading: Option<Reading>,
@@ -143,7 +146,7 @@ impl Faults {
             wipes: 0,
             restarts: 5 + random.below(200),
             cuts: random.below(8) * random.below(8),
-            transfers: random.below(8) * random.below(8),
+            transfers: random.below(10) * random.below(10),
             proposals_percent: 1 + random.below(40),
         }
     }

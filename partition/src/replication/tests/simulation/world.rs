@@ -154,6 +154,7 @@ impl World {
             };
         }
         machine.promises.clear();
+        machine.told = Timestamp::ZERO;
         machine.reading = None;
         machine.taking = None;
         self.deeds.crashes += 1;
@@ -180,7 +181,7 @@ impl World {
     ) {
         let now = self.now;
         let machine = self.machine(member);
-        let promised = machine.disk.ceiling;
+        let promised = machine.disk.ceiling.max(machine.told);
         let Some(replication) = &mut machine.running else {
             return;
         };
@@ -204,7 +205,12 @@ impl World {
         let (mut records, mut held) = (Vec::from_iter(record), Vec::new());
         for effect in effects {
             match effect {
-                E::LogEntry(_) | E::LogHardState { .. } | E::Promised { .. } | E::Remembered => {
+                E::LogEntry(_) | E::LogHardState { .. } | E::Remembered => {
+                    records.push(Record::Effect(effect));
+                }
+                E::Promised { promised } => {
+                    let told = &mut self.machine(member).told;
+                    *told = promised.max(*told);
                     records.push(Record::Effect(effect));
                 }
                 E::Send {
