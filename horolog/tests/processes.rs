@@ -7,6 +7,7 @@
 //! - [`processes::transfers_under_pauses`]: nor while they stand still and go on (SIGSTOP, SIGCONT);
 //! - [`processes::transfers_under_handovers`]: nor while leaders hand over, and nobody has to wait;
 //! - [`processes::handing_over`]: a node that stops hands over first, and `transfer` refuses with a reason;
+//! - [`processes::held_locks`]: locks of open transactions are waited for, passed by, wounded, and lapse;
 //! - [`processes::acknowledged_writes`]: what was acknowledged survives the death of all nodes at once;
 //! - [`processes::soak`]: endless overwrites leave memory, disk and starts where they are;
 //! - [`processes::packages`]: real records go in and come out, and hot counters are exact;
@@ -33,8 +34,10 @@ mod processes {
     mod crowd;
     mod first_steps;
     mod handing_over;
+    mod held_locks;
     mod local_cluster;
     mod packages;
+    mod probing;
     mod rebuilt_nodes;
     mod retention;
     mod soak;

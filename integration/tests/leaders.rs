@@ -85,6 +85,40 @@ fn a_leader_whose_disk_stalls_makes_room_and_stays_out_of_the_way() {
 }
 
 #[test]
+fn a_node_short_of_disk_hands_over_what_it_leads_and_leads_when_nobody_else_can() {
+    let mut world = served(5, Some(ms(300)));
+    pass(&mut world, s(2));
+    let (short, _) = world.serving()[0];
+    let space = |free| node::DiskSpace { free, reserve: 100 };
+    world.set_disk_space(short, space(99));
+    let others = |world: &World| led_by(world, short) == 0 && all_served(world);
+    let limit = world.now() + ms(300);
+    assert!(world.run_until(limit, others).unwrap(), "led by others");
+    let status = &world.state().unwrap().statuses[short];
+    assert_eq!(status.unfit, Some(Unfit::DiskShort));
+    for _ in 0..30 {
+        pass(&mut world, ms(100));
+        assert!(others(&world), "nothing is given back meanwhile");
+    }
+    // When all are short, each leads on what it leads: reads are served.
+    for seat in 0..NODES {
+        world.set_disk_space(seat, space(99));
+    }
+    pass(&mut world, s(2));
+    let before = terms(&mut world);
+    pass(&mut world, s(2));
+    assert!(all_served(&world));
+    assert_eq!(terms(&mut world), before, "nobody hands over in vain");
+    // With room again, it leads its share.
+    for seat in 0..NODES {
+        world.set_disk_space(seat, space(100));
+    }
+    let shares = |world: &World| all_served(world) && led_by(world, short) > 0;
+    let limit = world.now() + s(20);
+    assert!(world.run_until(limit, shares).unwrap(), "it is given some");
+}
+
+#[test]
 fn a_leader_that_stood_still_serves_nothing_and_disturbs_nobody_when_it_goes_on() {
     let mut world = served(2, None);
     let (paused, _) = world.serving()[0];

@@ -36,7 +36,7 @@ use cluster::{Founder, FoundingPlan, Peers};
 use partition::log::{LogRecord, RecoveredLog};
 use partition::replication::ReplicationTiming;
 use partition::versions::{Store, StoreReport, StoreTask};
-use partition::{Asker, Replica, ReplicaConfig, ReplicaContext, ReplicaEvent};
+use partition::{Asker, Replica, ReplicaConfig, ReplicaEvent};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use txn::{ClientTag, Gateway, GatewayContext, GatewayEffect, GatewayEvent};
@@ -243,8 +243,13 @@ impl Node {
             node.join(&founding, start, now);
             for (partition, replica) in recovered.replicas {
                 let config = node.replica_config(partition);
-                node.replicas
-                    .insert(partition, Replica::new(config, replica, store, now)?);
+                let mut replica = Replica::new(config, replica, store, now)?;
+                if membership::preferred_leader(replica.descriptor()) == node.me() {
+                    // If all have stopped, nobody has to wait for an election timeout. Where a leader is
+                    // heard, the others refuse the pre-vote.
+                    replica.stand_now(now);
+                }
+                node.replicas.insert(partition, replica);
             }
             let expected = node.expected_replicas(&founding);
             if let Some(lost) = expected.iter().find(|p| !node.replicas.contains_key(p)) {
@@ -418,12 +423,13 @@ impl Node {
             Event::Peer { from, frame } => self.on_peer_frame(now, from, frame),
             Event::PeerUp { node, address } => {
                 self.peers.on_connected(now.monotonic, node, &address);
+                self.compare_clocks_soon(now);
             }
             Event::PeerDown { node } => self.on_peer_down(now, node),
             Event::Founding { from, message } => self.on_founding_message(now, from, message),
             Event::LogDurable { sequence } => self.on_log_durable(now, sequence),
             Event::Store(report) => self.on_store_report(report),
-            Event::Leave => self.transfers.leave(),
+            Event::Leave => self.leave(now),
         }
         self.maybe_tick(now);
         self.do_work(now);
@@ -777,16 +783,11 @@ impl Node {
         if let ReplicaEvent::Incarnation { incarnation } = &event {
             self.given.remove(incarnation);
         }
-        let Some(replica) = self.replicas.get_mut(&partition) else {
-            self.refuse_for_missing_replica(partition, event);
-            return;
-        };
-        let mut out = Vec::new();
-        let context = ReplicaContext {
-            now,
-            promised: self.heartbeats.promised(),
-        };
-        replica.step(&context, event, &mut out);
-        self.do_replica_effects(now, partition, out);
+        if !self.replicas.contains_key(&partition) {
+            return self.refuse_for_missing_replica(partition, event);
+        }
+        self.with_replica(now, partition, |replica, context, out| {
+            replica.step(context, event, out);
+        });
     }
 }

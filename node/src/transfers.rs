@@ -20,7 +20,7 @@ use wire::message::{Standing, Unfit};
 pub(crate) const DIFFERENCE_MIN: u32 = 2;
 /// What a node told of itself counts for so long.
 const STANDING_KEPT: Duration = Duration::from_secs(1);
-/// A node whose disk stalled is left alone for so long afterwards.
+/// A node whose disk stalled, or was nearly full, is left alone for so long afterwards.
 const DISK_SUSPECT_FOR: Duration = Duration::from_secs(5);
 /// So often a node that should lead nothing tries to give away what it leads.
 const RELINQUISH_EVERY: Duration = Duration::from_millis(100);
@@ -37,6 +37,7 @@ pub(crate) struct Transfers {
     spread_due: Duration,
     relinquish_due: Duration,
     disk_suspect_until: Duration,
+    disk_short_until: Duration,
     leaving: bool,
 }
 
@@ -96,11 +97,6 @@ impl Transfers {
         self.under_way.get(&partition).map(|(to, _)| *to)
     }
 
-    /// How many are under way.
-    pub(crate) fn len(&self) -> usize {
-        self.under_way.len()
-    }
-
     /// The node is about to stop.
     pub(crate) fn leave(&mut self) {
         self.leaving = true;
@@ -112,12 +108,36 @@ impl Transfers {
         self.disk_suspect_until = now + DISK_SUSPECT_FOR;
     }
 
+    /// The disk is nearly full.
+    pub(crate) fn on_disk_short(&mut self, now: Duration) {
+        self.disk_short_until = now + DISK_SUSPECT_FOR;
+    }
+
     /// Why the node should lead nothing, as far as that is known here.
     pub(crate) fn unfit(&self, now: Duration) -> Option<Unfit> {
         if self.leaving {
             return Some(Unfit::Leaving);
         }
-        (now < self.disk_suspect_until).then_some(Unfit::DiskStalls)
+        let stalls = (now < self.disk_suspect_until).then_some(Unfit::DiskStalls);
+        stalls.or((now < self.disk_short_until).then_some(Unfit::DiskShort))
+    }
+
+    /// Whether another node has said that it is about to stop, too: then nothing comes of handing over.
+    pub(crate) fn is_leaving(&self, now: Duration, node: NodeId) -> bool {
+        let standing = self.standing(now, node);
+        standing.is_some_and(|standing| standing.unfit == Some(Unfit::Leaving))
+    }
+
+    /// What is being transferred to a node.
+    pub(crate) fn to(&self, node: NodeId) -> Vec<PartitionId> {
+        let to_it = self.under_way.iter().filter(|(_, (to, _))| *to == node);
+        to_it.map(|(partition, _)| *partition).collect()
+    }
+
+    /// How many are under way to nodes that can take them.
+    pub(crate) fn hopeful(&self, now: Duration) -> usize {
+        let targets = self.under_way.values().map(|(to, _)| *to);
+        targets.filter(|to| !self.is_leaving(now, *to)).count()
     }
 
     /// Whether it is time to try to give away everything.
@@ -196,5 +216,22 @@ mod tests {
         transfers.on_disk_stalled(ms(1_000));
         assert_eq!(transfers.unfit(ms(5_999)), Some(Unfit::DiskStalls));
         assert_eq!(transfers.unfit(ms(6_000)), None);
+        transfers.on_disk_short(ms(6_000));
+        assert_eq!(transfers.unfit(ms(10_999)), Some(Unfit::DiskShort));
+        assert_eq!(transfers.unfit(ms(11_000)), None);
+    }
+
+    #[test]
+    fn nothing_is_hoped_for_from_a_node_that_is_about_to_stop_too() {
+        let mut transfers = Transfers::default();
+        transfers.begin(PartitionId(1), OTHER, None);
+        assert_eq!(transfers.hopeful(ms(1)), 1);
+        let leaving = Standing {
+            leads: 1,
+            unfit: Some(Unfit::Leaving),
+        };
+        transfers.on_standing(ms(1), OTHER, leaving);
+        assert_eq!(transfers.hopeful(ms(2)), 0);
+        assert!(transfers.is_leaving(ms(2), OTHER));
     }
 }

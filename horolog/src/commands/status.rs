@@ -14,6 +14,7 @@ use serde_json::Value;
 use wire::ids::PartitionId;
 use wire::message::{
     ClockTrouble, MapAnswer, MemberAddress, NodeStatus, PeerStatus, ReplicaRole, ReplicaStatus,
+    Unfit,
 };
 
 /// Show the state of all nodes and partitions
@@ -75,7 +76,8 @@ fn text(map: &MapAnswer, answers: &[Answer]) -> String {
         "LOG",
         "FREE",
     ];
-    parts.push(table(&header, &rows) + &silences(answers) + &clocks(answers));
+    let nodes_say = silences(answers) + &clocks(answers) + &unfit(answers);
+    parts.push(table(&header, &rows) + &nodes_say);
     let rows: Vec<Vec<String>> = map
         .partitions
         .iter()
@@ -138,6 +140,25 @@ fn clocks(answers: &[Answer]) -> String {
             trouble.chain(peers)
         })
         .collect()
+}
+
+/// A line for every node that should lead nothing. Of clocks is told elsewhere.
+fn unfit(answers: &[Answer]) -> String {
+    let statuses = answers
+        .iter()
+        .filter_map(|answer| answer.status.as_ref().ok());
+    let lines = statuses.filter_map(|status| match status.unfit? {
+        Unfit::NoClock => None,
+        why @ Unfit::Starting => Some(format!(
+            "{} is given no further leaderships yet: {why}\n",
+            status.node
+        )),
+        why => Some(format!(
+            "{} gives its leaderships to other nodes, if they can take them: {why}\n",
+            status.node
+        )),
+    });
+    lines.collect()
 }
 
 /// A line for every node with replicas that have lost their memory.
@@ -327,6 +348,7 @@ fn node_json(answer: &Answer) -> Value {
                     status.clock_trouble.map_or(Value::Null, trouble_json),
                 )
                 .with("clock_quarantines", status.clock_quarantines)
+                .with("unfit", status.unfit.map(|why| why.to_string()))
                 .with(
                     "clocks",
                     status

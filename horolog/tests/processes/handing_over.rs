@@ -1,10 +1,12 @@
 //! A node that is asked to stop hands over what it leads, and `transfer` says why it cannot.
 
-use super::io::{Cluster, story};
+use super::io::{Cluster, Stopwatch, story};
 use std::time::Duration;
 
 /// A node may take three seconds to hand over.
 const STOPPED_WITHIN: Duration = Duration::from_secs(10);
+/// Nodes that have nobody to hand over to do not wait for it.
+const ALL_STOPPED_WITHIN: Duration = Duration::from_millis(2500);
 
 #[tokio::test]
 async fn a_node_that_stops_hands_over_first_and_a_transfer_that_cannot_be_says_why() {
@@ -35,6 +37,26 @@ async fn a_node_that_stops_hands_over_first_and_a_transfer_that_cannot_be_says_w
         let put = ["put", "--connect", &list, "m", "1"];
         let ended = cluster.program().run(&put).await;
         assert_eq!(ended.code, Some(0), "{}", ended.err);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nodes_that_are_all_stopped_at_once_stop_soon_and_warn_of_nothing() {
+    story(Duration::from_secs(30), async {
+        let mut cluster = Cluster::found(&["--partitions", "4"]).await;
+        let stopping = Stopwatch::start();
+        for node in 0..cluster.size() {
+            cluster.node(node).terminate();
+        }
+        for node in 0..cluster.size() {
+            let (code, _) = cluster.node(node).exit_code(STOPPED_WITHIN).await;
+            let said = cluster.node(node).err();
+            assert_eq!(code, Some(0), "{said}");
+            assert!(!said.contains(" WARN "), "node {node}: {said}");
+        }
+        let took = stopping.elapsed();
+        assert!(took < ALL_STOPPED_WITHIN, "{took:?}");
     })
     .await;
 }

@@ -83,7 +83,7 @@ async fn a_list_that_lacks_this_node_and_an_open_door_are_refused() {
 }
 
 #[tokio::test]
-async fn data_in_use_and_keys_too_long_are_refused() {
+async fn data_in_use_unknown_keyspaces_and_keys_too_long_are_refused() {
     story(Duration::ZERO, async {
         let program = Program::find();
         let directory = directory();
@@ -118,6 +118,11 @@ async fn data_in_use_and_keys_too_long_are_refused() {
         run(&["get", &longer])
             .await
             .expect_refusal(NOT_DONE, &limit);
+        let unknown = ["there is no keyspace 'nowhere'", "keyspace create nowhere"];
+        for command in [&["get", "a"][..], &["put", "a", "1"], &["scan"]] {
+            let command = [command, &["--keyspace", "nowhere"]].concat();
+            run(&command).await.expect_refusal(NOT_DONE, &unknown);
+        }
         let transaction = format!("put {longer} v");
         let transaction = run(&["txn", "put a 1", &transaction]).await;
         transaction.expect_refusal(NOT_DONE, &limit);

@@ -7,7 +7,6 @@
 use super::Node;
 use crate::clock_watch::{ClockChange, Judged};
 use clock::Now;
-use partition::ReplicaContext;
 use txn::ClientTag;
 use wire::ids::{NodeId, PartitionId};
 use wire::message::{ClockReading, PeerMessage, RequestError};
@@ -83,6 +82,13 @@ impl Node {
         }
     }
 
+    /// Another node can be asked: in quarantine, or before the first comparison, there is no better time.
+    pub(super) fn compare_clocks_soon(&mut self, now: &Now) {
+        if self.clock_watch.is_quarantined() {
+            self.next_probe = now.monotonic;
+        }
+    }
+
     /// A single node whose clock contradicts this one's is told of, once, and not acted upon here.
     fn tell_contradicting(&mut self, now: &Now) {
         let contradicting = self.clock_peers.contradicting(now.monotonic);
@@ -115,16 +121,9 @@ impl Node {
 
     /// Leads a partition no more, whoever may lead it next.
     pub(super) fn resign(&mut self, now: &Now, partition: PartitionId) {
-        let Some(replica) = self.replicas.get_mut(&partition) else {
-            return;
-        };
-        let mut out = Vec::new();
-        let context = ReplicaContext {
-            now,
-            promised: self.heartbeats.promised(),
-        };
-        replica.resign(&context, &mut out);
-        self.do_replica_effects(now, partition, out);
+        self.with_replica(now, partition, |replica, context, out| {
+            replica.resign(context, out);
+        });
     }
 
     /// Tells this node's clock as it reads.

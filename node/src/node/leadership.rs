@@ -4,17 +4,39 @@ use super::{Node, Work};
 use crate::heartbeat::Acknowledged;
 use crate::log_queue::Held;
 use clock::{Now, Timestamp};
-use partition::{Admission, ReplicaContext, ReplicaEffect, ReplicaEvent};
+use partition::{Admission, Replica, ReplicaContext, ReplicaEffect, ReplicaEvent};
 use std::collections::BTreeMap;
+use std::time::Duration;
 use txn::GatewayEvent;
 use wire::ids::{NodeId, PartitionId, Term};
-use wire::message::{Heartbeat, HeartbeatReply, Leading, PeerMessage};
+use wire::message::{Heartbeat, HeartbeatReply, Leading, PeerMessage, Unfit};
 
 /// Partition 1 is the consistent core.
 const CORE_PARTITION: PartitionId = PartitionId(1);
 
+/// A tick that comes later than this is named in the log of the program.
+const TICK_LATE: Duration = Duration::from_millis(50);
+
 impl Node {
-    pub(super) fn do_replica_effects(
+    /// Lets a replica act, and does what it wants done. `None` if this node holds none of the partition.
+    pub(super) fn with_replica<T>(
+        &mut self,
+        now: &Now,
+        partition: PartitionId,
+        act: impl FnOnce(&mut Replica, &ReplicaContext, &mut Vec<ReplicaEffect>) -> T,
+    ) -> Option<T> {
+        let replica = self.replicas.get_mut(&partition)?;
+        let context = ReplicaContext {
+            now,
+            promised: self.heartbeats.promised(),
+        };
+        let mut out = Vec::new();
+        let result = act(replica, &context, &mut out);
+        self.do_replica_effects(now, partition, out);
+        Some(result)
+    }
+
+    fn do_replica_effects(
         &mut self,
         now: &Now,
         partition: PartitionId,
@@ -197,22 +219,18 @@ impl Node {
     }
 
     fn follow(&mut self, now: &Now, from: NodeId, leading: &Leading) -> Result<(), Term> {
-        let Some(replica) = self.replicas.get_mut(&leading.partition) else {
-            return Err(Term(0));
-        };
-        let mut out = Vec::new();
-        let context = ReplicaContext {
-            now,
-            promised: self.heartbeats.promised(),
-        };
-        let followed = replica.on_heartbeat(&context, from, leading, &mut out);
-        self.do_replica_effects(now, leading.partition, out);
-        followed
+        let followed = self.with_replica(now, leading.partition, |replica, context, out| {
+            replica.on_heartbeat(context, from, leading, out)
+        });
+        followed.unwrap_or(Err(Term(0)))
     }
 
     pub(super) fn on_heartbeat_reply(&mut self, now: &Now, from: NodeId, reply: &HeartbeatReply) {
         self.transfers
             .on_standing(now.monotonic, from, reply.standing);
+        if reply.standing.unfit == Some(Unfit::Leaving) {
+            self.on_leaving(now, from);
+        }
         for acknowledged in self.heartbeats.on_reply(from, reply) {
             self.acknowledge(from, acknowledged);
         }
@@ -222,21 +240,18 @@ impl Node {
     }
 
     fn step_down(&mut self, now: &Now, partition: PartitionId, term: Term) {
-        let Some(replica) = self.replicas.get_mut(&partition) else {
-            return;
-        };
-        let mut out = Vec::new();
-        let context = ReplicaContext {
-            now,
-            promised: self.heartbeats.promised(),
-        };
-        replica.on_later_term(&context, term, &mut out);
-        self.do_replica_effects(now, partition, out);
+        self.with_replica(now, partition, |replica, context, out| {
+            replica.on_later_term(context, term, out);
+        });
     }
 
     /// Looks at timeouts if it is time to.
     pub(super) fn maybe_tick(&mut self, now: &Now) {
         if now.monotonic >= self.next_tick {
+            let late = now.monotonic - self.next_tick;
+            if late >= TICK_LATE {
+                tracing::info!(?late, "the node did not get to run");
+            }
             self.next_tick = now.monotonic + self.config.timing.tick;
             self.tick_founder(now);
             self.tick_clocks(now);
@@ -265,16 +280,9 @@ impl Node {
         }
         let partitions: Vec<PartitionId> = self.replicas.keys().copied().collect();
         for partition in partitions {
-            let Some(replica) = self.replicas.get_mut(&partition) else {
-                continue;
-            };
-            let mut out = Vec::new();
-            let context = ReplicaContext {
-                now,
-                promised: self.heartbeats.promised(),
-            };
-            replica.tick(&context, &mut out);
-            self.do_replica_effects(now, partition, out);
+            self.with_replica(now, partition, |replica, context, out| {
+                replica.tick(context, out);
+            });
         }
     }
 }

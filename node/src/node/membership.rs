@@ -175,9 +175,9 @@ fn first_start(was_there: bool, now: &Now) -> u32 {
     }
 }
 
-/// Who stands for election first in a partition that was just founded, so that leaders are spread and
-/// nobody waits for an election timeout. Anybody may still be elected.
-fn preferred_leader(descriptor: &Descriptor) -> Option<NodeId> {
+/// Who stands for election first in a partition that was just founded, or when its nodes start again, so
+/// that leaders are spread and nobody waits for an election timeout. Anybody may still be elected.
+pub(super) fn preferred_leader(descriptor: &Descriptor) -> Option<NodeId> {
     let place = descriptor.partition.0 as usize % descriptor.members.len().max(1);
     descriptor.members.get(place).copied()
 }

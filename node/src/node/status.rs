@@ -30,6 +30,7 @@ impl Node {
             clock_source: self.config.clock_source.clone(),
             clock_trouble: self.clock_watch.trouble_now(now.monotonic),
             clock_quarantines: self.clock_watch.quarantines(),
+            unfit: self.unfit(now),
             hybrid_clock: self.clock.stamp(),
             ceiling: self.ceiling.durable(),
             up_ms: now.monotonic.saturating_sub(self.started_at).as_millis() as u64,

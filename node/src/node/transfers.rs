@@ -2,13 +2,17 @@
 //! each node leads about its share ([`crate::transfers`]).
 
 use super::Node;
+use crate::disk_space::DiskSpace;
 use crate::transfers::DIFFERENCE_MIN;
 use clock::Now;
-use partition::{Replica, ReplicaContext};
+use partition::Replica;
 use std::time::Duration;
 use txn::ClientTag;
 use wire::ids::{NodeId, PartitionId};
-use wire::message::{ClientAnswer, RequestError, Standing, TransferFailure, Transferred, Unfit};
+use wire::message::{
+    ClientAnswer, HeartbeatReply, PeerMessage, RequestError, Standing, TransferFailure,
+    Transferred, Unfit,
+};
 
 /// A member that lacks more entries than this is behind: leaderships are not moved to it unasked.
 const NEAR_ENTRIES: u64 = 256;
@@ -40,7 +44,7 @@ impl Node {
             let is_under_way = self.transfers.target(**partition).is_some();
             !is_under_way && replica.is_serving() && self.fittest(now, replica).is_some()
         });
-        self.transfers.len() + others.count()
+        self.transfers.hopeful(now.monotonic) + others.count()
     }
 
     /// Why this node should lead nothing at present.
@@ -71,8 +75,9 @@ impl Node {
         partition: PartitionId,
         to: Option<NodeId>,
     ) {
-        if let Some(to) = to
-            && self.transfers.join(partition, to, client)
+        // Who does not say to whom is content with the one that it goes to already.
+        if let Some(under_way) = to.or(self.transfers.target(partition))
+            && self.transfers.join(partition, under_way, client)
         {
             return;
         }
@@ -91,20 +96,18 @@ impl Node {
     ) -> Result<NodeId, TransferFailure> {
         let to = self.check_target(now, partition, to)?;
         self.transfers.begin(partition, to, asker);
-        let replica = self.replicas.get_mut(&partition);
-        let replica = replica.expect("the target of a partition was chosen by its replica");
-        let mut out = Vec::new();
-        let context = ReplicaContext {
-            now,
-            promised: self.heartbeats.promised(),
-        };
-        let begun = replica.begin_transfer(&context, to, &mut out);
+        let begun = self.with_replica(now, partition, |replica, context, out| {
+            let begun = replica.begin_transfer(context, to, out);
+            if begun.is_ok() {
+                tracing::info!(%partition, %to, "hands its leadership over");
+            }
+            begun
+        });
+        let begun = begun.expect("the target of a partition was chosen by its replica");
         if let Err(why) = begun {
             self.transfers.end(now.monotonic, partition);
             return Err(why);
         }
-        tracing::info!(%partition, %to, "hands its leadership over");
-        self.do_replica_effects(now, partition, out);
         Ok(to)
     }
 
@@ -194,7 +197,11 @@ impl Node {
         match ended {
             Ok(()) => tracing::info!(%partition, %to, "leadership is handed over"),
             Err(why) => {
-                tracing::warn!(%partition, %to, %why, "leadership is not handed over");
+                if self.transfers.is_leaving(now.monotonic, to) {
+                    tracing::info!(%partition, %to, %why, "both are about to stop: leadership is not handed over");
+                } else {
+                    tracing::warn!(%partition, %to, %why, "leadership is not handed over");
+                }
                 if self.clock_watch.is_quarantined() {
                     self.resign(now, partition);
                 }
@@ -220,7 +227,11 @@ impl Node {
         if stalls {
             self.transfers.on_disk_stalled(now.monotonic);
         }
+        if self.disk.is_some_and(DiskSpace::is_short) {
+            self.transfers.on_disk_short(now.monotonic);
+        }
         let unfit = self.unfit(now);
+        // One that is short of disk can lead if nobody else does: reads go on.
         let may_lead = !stalls && !matches!(unfit, Some(Unfit::Leaving | Unfit::NoClock));
         for replica in self.replicas.values_mut() {
             replica.set_fit_to_lead(may_lead);
@@ -255,6 +266,27 @@ impl Node {
             if let Err(why) = self.start_transfer(now, partition, None, None) {
                 tracing::debug!(%partition, %why, "a leadership that should go stays for now");
             }
+        }
+    }
+
+    /// Another node is about to stop: nothing is handed to it any more.
+    pub(super) fn on_leaving(&mut self, now: &Now, node: NodeId) {
+        for partition in self.transfers.to(node) {
+            self.with_replica(now, partition, |replica, context, out| {
+                replica.take_back_transfer(context, node, Unfit::Leaving, out);
+            });
+        }
+    }
+
+    /// The node is about to stop. The others hear of it before their next heartbeat: nodes that are all
+    /// stopped at once need not try to hand over to each other.
+    pub(super) fn leave(&mut self, now: &Now) {
+        self.transfers.leave();
+        let standing = self.standing_to_lead(now);
+        let connected = self.peers.iter().filter(|(_, peer)| peer.connected);
+        for node in connected.map(|(node, _)| node).collect::<Vec<_>>() {
+            let unasked = HeartbeatReply::unasked(standing);
+            self.outbox.push(node, PeerMessage::HeartbeatReply(unasked));
         }
     }
 

@@ -609,6 +609,8 @@ pub struct NodeStatus {
     pub clock_trouble: Option<ClockTrouble>,
     /// How often its clock was found unreliable since it started.
     pub clock_quarantines: u64,
+    /// Why it should lead nothing at present, and gives away what it leads or is given nothing.
+    pub unfit: Option<super::Unfit>,
     /// Its hybrid clock.
     pub hybrid_clock: Timestamp,
     /// Its durable ceiling.

@@ -154,3 +154,15 @@ pub struct HeartbeatReply {
     /// What the answerer leads and whether it should.
     pub standing: Standing,
 }
+
+impl HeartbeatReply {
+    /// Tells a standing without having been asked: it answers no heartbeat, for those are numbered from 1.
+    pub fn unasked(standing: Standing) -> HeartbeatReply {
+        HeartbeatReply {
+            sequence: 0,
+            acknowledged: Timestamp::ZERO,
+            later: Vec::new(),
+            standing,
+        }
+    }
+}

@@ -24,6 +24,9 @@ pub enum Unfit {
     /// It lost data that the others give it again.
     #[error("it is being rebuilt from the others")]
     Rebuilding,
+    /// Its disk is nearly full, or was a moment ago: as a leader it would refuse writes.
+    #[error("its disk is nearly full")]
+    DiskShort,
 }
 
 /// What a node tells others about itself as a leader; they spread leaderships by it.

@@ -412,6 +412,7 @@ fn status() -> NodeStatus {
             back_in_ms: Some(5),
         }),
         clock_quarantines: 6,
+        unfit: Some(Unfit::DiskStalls),
         hybrid_clock: ts(5),
         ceiling: ts(6),
         up_ms: 7,
@@ -936,6 +937,7 @@ fn unfit() -> Vec<Unfit> {
         Unfit::NoClock,
         Unfit::Leaving,
         Unfit::Rebuilding,
+        Unfit::DiskShort,
     ]
 }
 

@@ -46,7 +46,7 @@ variants! {
     ClientAnswer: Read Locked Taken Refreshed RolledBack Committed Aborted Outcome Timestamp Map Status
         Transferred;
     ReplicaRole: Follower Candidate LeaderStarting Leader;
-    Unfit: Starting DiskStalls NoClock Leaving Rebuilding;
+    Unfit: Starting DiskStalls NoClock Leaving Rebuilding DiskShort;
     TransferFailure: NotLeader NoSuchPartition Electing NotMember LeadsAlready Unreachable Unfit
         NobodyFit UnderWay Behind NotSettled NotTakenUp LeadershipLost;
     FoundingMessage: Prepare Promise Accept Accepted Outbid Founded OtherList;

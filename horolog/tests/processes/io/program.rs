@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 use std::ffi::OsStr;
+use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// The longest that a command may take that is not a benchmark or an import: the client's own patience
@@ -60,12 +61,28 @@ impl Program {
         within: Duration,
         arguments: &[A],
     ) -> Ended {
+        self.run_from(Stdio::null(), within, arguments).await
+    }
+
+    /// Runs it to its end with these lines as its standard input.
+    pub(crate) async fn run_with<A: AsRef<OsStr>>(&self, arguments: &[A], lines: &str) -> Ended {
+        let mut input = tempfile::tempfile().expect("a temporary file");
+        input.write_all(lines.as_bytes()).expect("writes");
+        input.rewind().expect("rewinds");
+        self.run_from(Stdio::from(input), COMMAND_MAX, arguments)
+            .await
+    }
+
+    async fn run_from<A: AsRef<OsStr>>(
+        &self,
+        input: Stdio,
+        within: Duration,
+        arguments: &[A],
+    ) -> Ended {
         let command = self.command(arguments);
         let words = format!("{command:?}");
         let mut command = tokio::process::Command::from(command);
-        command
-            .stdin(std::process::Stdio::null())
-            .kill_on_drop(true);
+        command.stdin(input).kill_on_drop(true);
         let output = tokio::time::timeout(within, command.output()).await;
         let output = output.unwrap_or_else(|_| panic!("{words} did not end within {within:?}"));
         let output = output.unwrap_or_else(|error| panic!("cannot run {words}: {error}"));
