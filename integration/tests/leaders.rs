@@ -89,8 +89,8 @@ fn a_node_short_of_disk_hands_over_what_it_leads_and_leads_when_nobody_else_can(
     let mut world = served(5, Some(ms(300)));
     pass(&mut world, s(2));
     let (short, _) = world.serving()[0];
-    let space = |free| node::DiskSpace { free, reserve: 100 };
-    world.set_disk_space(short, space(99));
+    let too_little = Some(world.disk_reserve() - 1);
+    world.set_free_space(short, too_little);
     let others = |world: &World| led_by(world, short) == 0 && all_served(world);
     let limit = world.now() + ms(300);
     assert!(world.run_until(limit, others).unwrap(), "led by others");
@@ -102,7 +102,7 @@ fn a_node_short_of_disk_hands_over_what_it_leads_and_leads_when_nobody_else_can(
     }
     // When all are short, each leads on what it leads: reads are served.
     for seat in 0..NODES {
-        world.set_disk_space(seat, space(99));
+        world.set_free_space(seat, too_little);
     }
     pass(&mut world, s(2));
     let before = terms(&mut world);
@@ -111,7 +111,7 @@ fn a_node_short_of_disk_hands_over_what_it_leads_and_leads_when_nobody_else_can(
     assert_eq!(terms(&mut world), before, "nobody hands over in vain");
     // With room again, it leads its share.
     for seat in 0..NODES {
-        world.set_disk_space(seat, space(100));
+        world.set_free_space(seat, None);
     }
     let shares = |world: &World| all_served(world) && led_by(world, short) > 0;
     let limit = world.now() + s(20);

@@ -1,13 +1,15 @@
 //! Locks that a client holds in an open transaction: what the shell does when it meets one, and how one
 //! ends that its holder does not give back.
 
-use super::io::{Cluster, Stopwatch, story};
+use super::io::{Cluster, Stopwatch, story, until};
 use std::time::Duration;
 use wire::client::{Client, Error};
 use wire::ids::NodeId;
 use wire::message::{LockLoss, RequestError};
 
 const NOT_DONE: i32 = 1;
+/// They are at the beginning, as a rule; if not, a node that has run for ten seconds is given its share.
+const SPREAD_WITHIN: Duration = Duration::from_secs(30);
 /// One key in each partition of four.
 const KEYS: [&str; 4] = ["a", "h", "o", "z"];
 /// A lock lapses when its leader has heard nothing of its gateway for so long.
@@ -22,22 +24,21 @@ async fn connect(cluster: &Cluster) -> Client {
 
 /// Two keys whose partitions are led by different nodes, with these.
 async fn keys_led_apart(client: &Client) -> [(&'static str, NodeId); 2] {
-    let map = client.map().await.expect("it is told");
-    let leader = |key: &str| {
-        let key = client.key(key);
-        let mut partitions = map.partitions.iter();
-        let (_, leader) = partitions.find(|(of, _)| of.range.contains(&key))?;
-        *leader
-    };
-    let led: Vec<_> = KEYS
-        .iter()
-        .filter_map(|key| Some((*key, leader(key)?)))
-        .collect();
-    let other = led.iter().find(|(_, node)| *node != led[0].1);
-    [
-        led[0],
-        *other.expect("leaders are spread when a cluster begins"),
-    ]
+    until("leaders are spread", SPREAD_WITHIN, async || {
+        let map = client.map().await.expect("it is told");
+        let leader = |key: &str| {
+            let key = client.key(key);
+            let mut partitions = map.partitions.iter();
+            let (_, leader) = partitions.find(|(of, _)| of.range.contains(&key))?;
+            *leader
+        };
+        let keys = KEYS.iter();
+        let led: Vec<_> = keys.filter_map(|key| Some((*key, leader(key)?))).collect();
+        let other = led.iter().find(|(_, node)| *node != led[0].1);
+        let apart = other.map(|other| [led[0], *other]);
+        apart.ok_or_else(|| format!("{led:?}"))
+    })
+    .await
 }
 
 #[tokio::test]
@@ -82,7 +83,7 @@ async fn the_shell_fails_passes_by_or_queues_when_a_key_is_locked() {
 
 #[tokio::test]
 async fn an_older_transaction_takes_a_lock_from_a_younger_one_which_is_told() {
-    story(Duration::ZERO, async {
+    story(Duration::from_secs(30), async {
         let cluster = Cluster::found(&["--partitions", "4"]).await;
         let (one, another) = (connect(&cluster).await, connect(&cluster).await);
         let [(first, _), (second, _)] = keys_led_apart(&one).await;
@@ -115,7 +116,7 @@ async fn an_older_transaction_takes_a_lock_from_a_younger_one_which_is_told() {
 
 #[tokio::test]
 async fn a_lock_lapses_when_nothing_is_heard_of_its_gateway_and_its_commit_notices() {
-    story(Duration::from_secs(15), async {
+    story(Duration::from_secs(45), async {
         let mut cluster = Cluster::found(&["--partitions", "4"]).await;
         let (one, another) = (connect(&cluster).await, connect(&cluster).await);
         let [(first, gateway), (second, _)] = keys_led_apart(&one).await;

@@ -202,13 +202,6 @@ impl World {
         self.machines[seat].flush = DelayModel::exactly(lasts);
     }
 
-    /// What a node sees of its disk from now on, until it is told otherwise or starts again.
-    pub fn set_disk_space(&mut self, seat: Seat, space: node::DiskSpace) {
-        if let Some(node) = &mut self.machines[seat].node {
-            node.set_disk_space(space);
-        }
-    }
-
     /// Flushes take their usual time from now on; the one that is under way ends when it ends.
     pub fn mend_disk(&mut self, seat: Seat) {
         self.machines[seat].flush = self.options.flush;
