@@ -85,6 +85,12 @@ marks! {
     AppendRefused => "append refused",
     /// A leader handed its partition over by plan.
     HandedOver => "leadership handed over",
+    /// A candidate was refused a vote.
+    VoteRefused => "vote refused",
+    /// A member that lost its memory was told what it may have forgotten.
+    MemoryTold => "memory told",
+    /// A lock in memory was dropped for an older transaction, or with its leader, and its gateway told.
+    LockLost => "lock lost",
     /// A heartbeat met a later term.
     LaterTerm => "later term",
     /// A promise was not acknowledged.
@@ -156,6 +162,7 @@ impl Marks {
                 CoordinatorState::Working => Mark::CoordinatorWorks,
                 CoordinatorState::Unknown => Mark::CoordinatorGone,
             }),
+            PeerMessage::LockLost(_) => self.hit(Mark::LockLost),
             PeerMessage::HeartbeatReply(reply) => self.see_heartbeat_reply(reply),
             PeerMessage::Replication { message, .. } => self.see_replication(message),
             _ => {}
@@ -240,6 +247,10 @@ impl Marks {
     fn see_replication(&mut self, message: &ReplicationMessage) {
         match message {
             ReplicationMessage::AppendRefused { .. } => self.hit(Mark::AppendRefused),
+            ReplicationMessage::VoteReply { granted: false, .. } => self.hit(Mark::VoteRefused),
+            ReplicationMessage::Memory {
+                memory: Some(_), ..
+            } => self.hit(Mark::MemoryTold),
             ReplicationMessage::HandOver { .. } => self.hit(Mark::HandedOver),
             _ => {}
         }

@@ -141,8 +141,9 @@ impl fmt::Display for Totals {
             write!(f, " {} {},", mark.name(), self.marks.count(*mark))?;
         }
         let missing: Vec<&str> = self.marks.missing().iter().map(|m| m.name()).collect();
-        if !missing.is_empty() {
-            write!(f, "\nnever seen: {}", missing.join(", "))?;
+        match missing.is_empty() {
+            true => write!(f, "\nevery one of the {} marks was hit", Mark::ALL.len())?,
+            false => write!(f, "\nnever seen: {}", missing.join(", "))?,
         }
         writeln!(f)
     }
