@@ -91,6 +91,12 @@ impl FaultKind {
         FaultKind::LostWhileAhead,
     ];
 
+    /// Whether nobody may be served while it lasts, and for a while after.
+    pub fn stops_all(self) -> bool {
+        use FaultKind::{CrashAll, CrashMajority, LostWhileAhead};
+        [CrashMajority, CrashAll, LostWhileAhead].contains(&self)
+    }
+
     /// In words, for a summary.
     pub fn name(self) -> &'static str {
         match self {

@@ -366,7 +366,7 @@ impl Cast {
     pub fn draw(seed: u64, wanted: &SimulationOptions, letters: Letters) -> Cast {
         let mut random = SplitMix64::new(seed ^ 0x0063_6173_7400);
         let random = &mut random;
-        Cast {
+        let mut cast = Cast {
             clients: 20,
             client_timing: ClientTiming {
                 think: (ms(20), *pick(random, &[ms(200), ms(500)])),
@@ -386,7 +386,12 @@ impl Cast {
                 _ if wanted.mixture == Mixture::LateMessages => ms(600 + random.below(800)),
                 _ => ms(1800 + random.below(1700)),
             },
+        };
+        if cast.faults.iter().all(|kind| kind.stops_all()) {
+            // A cluster whose majority is always down shows nothing.
+            cast.fault_every = cast.fault_every.max(ms(2500));
         }
+        cast
     }
 }
 
