@@ -5,10 +5,13 @@
 //! it finds something.
 
 use integration::io::run_many;
-use integration::simulation::{Failure, SimulationOptions, run};
+use integration::simulation::{Failure, Mixture, SimulationOptions, run};
 use std::io::Write;
+use std::time::Duration;
 
 const SEEDS: u64 = 300;
+/// Of each mixture that is aimed at something.
+const AIMED_SEEDS: u64 = 20;
 const JOBS: usize = 2;
 /// The end of a trace that is printed.
 const TRACE_LINES_MAX: usize = 4000;
@@ -18,14 +21,17 @@ fn chosen_seed() -> Option<u64> {
     Some(text.parse().expect("HOROLOG_SEED is a number"))
 }
 
-fn report(failure: &Failure) -> String {
+fn report_of(failure: &Failure, options: &SimulationOptions) -> String {
     let skip = failure.details.len().saturating_sub(TRACE_LINES_MAX);
     let details = failure.details[skip..].join("\n");
-    format!(
-        "{details}\n{failure}\nrepeat it: HOROLOG_SEED={} cargo test -p integration --test simulation, or {}",
-        failure.seed,
-        failure.repeat(&SimulationOptions::default())
-    )
+    let repeat = failure.repeat(options);
+    format!("{details}\n{failure}\nrepeat it: {repeat}")
+}
+
+fn report(failure: &Failure) -> String {
+    let report = report_of(failure, &SimulationOptions::default());
+    let seed = failure.seed;
+    format!("{report}, or HOROLOG_SEED={seed} cargo test -p integration --test simulation")
 }
 
 #[test]
@@ -50,6 +56,29 @@ fn every_seed_is_strictly_serializable_and_loses_nothing() {
     let missing = swarm.totals.marks.missing();
     assert!(missing.is_empty(), "no seed came through {missing:?}");
     assert!(swarm.totals.removed > 0, "retention was never at work");
+}
+
+#[test]
+fn the_mixtures_that_are_aimed_at_rare_holes_find_none() {
+    for mixture in [
+        Mixture::Contention,
+        Mixture::PowerCuts,
+        Mixture::LateMessages,
+        Mixture::LostMemory,
+    ] {
+        let options = SimulationOptions {
+            mixture,
+            duration: Duration::from_secs(10),
+            acknowledged_min: 50,
+            faults_min: 1,
+            ..SimulationOptions::default()
+        };
+        let swarm = run_many(0..AIMED_SEEDS, JOBS, &options, 5, |_| {});
+        let reports: Vec<String> = (swarm.failures.iter())
+            .map(|failure| report_of(failure, &options))
+            .collect();
+        assert!(reports.is_empty(), "{mixture:?}: {}", reports.join("\n\n"));
+    }
 }
 
 #[test]
