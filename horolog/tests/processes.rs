@@ -13,6 +13,7 @@
 //! - [`processes::packages`]: real records go in and come out, and hot counters are exact;
 //! - [`processes::bad_disks`]: full, failing and damaged disks each have a defined end;
 //! - [`processes::retention`]: old versions are kept as long as was asked;
+//! - [`processes::checked_histories`]: recorded histories are judged, with an exit code for scripts;
 //! - [`processes::wrong_input`]: mistakes are refused with the remedy;
 //! - [`processes::crowd`]: ten thousand clients on one node, and what its metrics say meanwhile;
 //! - [`processes::rebuilt_nodes`]: nodes that were away for long, lost their data or were rebuilt come back whole;
@@ -31,6 +32,7 @@ mod processes {
 
     mod acknowledged_writes;
     mod bad_disks;
+    mod checked_histories;
     mod crowd;
     mod first_steps;
     mod handing_over;

@@ -25,11 +25,24 @@ impl Anomaly {
         self.0
     }
 
+    /// What it needs beside the data (nothing before processes before real time), and its name.
+    fn parts(self) -> (u8, &'static str) {
+        let needs = |suffix, rank| self.0.strip_suffix(suffix).map(|base| (rank, base));
+        needs("-realtime", 2)
+            .or(needs("-process", 1))
+            .unwrap_or((0, self.0))
+    }
+
+    /// To tell the worst first: what the data alone shows, in the order of [`MEANINGS`].
+    pub(crate) fn order(self) -> (u8, usize) {
+        let (needs, base) = self.parts();
+        let place = MEANINGS.iter().position(|(name, _)| *name == base);
+        (needs, place.unwrap_or(MEANINGS.len()))
+    }
+
     /// What it is, in one sentence.
     pub fn meaning(self) -> &'static str {
-        let base = self.0;
-        let base = base.strip_suffix("-realtime").unwrap_or(base);
-        let base = base.strip_suffix("-process").unwrap_or(base);
+        let (_, base) = self.parts();
         MEANINGS.iter().find(|(name, _)| *name == base).map_or(
             "a cycle exists that this model forbids; it was not singled out",
             |(_, meaning)| meaning,
@@ -43,7 +56,7 @@ impl fmt::Display for Anomaly {
     }
 }
 
-/// Anomalies in one sentence.
+/// Anomalies in one sentence, the worst of transactions first.
 const MEANINGS: &[(&str, &str)] = &[
     (
         "G0",

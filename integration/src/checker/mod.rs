@@ -5,8 +5,10 @@
 //! - *By timestamps*: all committed transactions are run again in the order of their timestamps
 //!   ([`VersionModel`]), and everything that anybody read must be what that gives.
 //! - *By values*: sums, unique values, elements of lists, and cycles of dependencies and real time;
-//!   these look at no timestamp that a client was told.
+//!   these look at no timestamp that a client was told. For lists the crate `verify` does it once more,
+//!   with nothing but the history as clients would have recorded it.
 
+mod anomalies;
 mod bank;
 mod clock_bound;
 mod cluster;
@@ -26,6 +28,7 @@ mod write_skew;
 #[cfg(test)]
 mod fixtures;
 
+pub use anomalies::recorded;
 pub use cluster::{ClusterState, ReplicaContents, check_cluster};
 pub use model::{ModelVersion, VersionModel};
 
@@ -108,6 +111,7 @@ pub fn check_history(
     counter::check(history, stored)?;
     hot::check(history, stored)?;
     cycles::check(history, stored, in_real_time)?;
+    anomalies::check(history, in_real_time)?;
     if in_real_time {
         linearizability::check(history, stored)?;
         clock_bound::check(history)?;

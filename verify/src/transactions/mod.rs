@@ -22,7 +22,7 @@ mod lost_update;
 pub(crate) mod rw_register;
 mod table;
 
-use crate::anomaly::{Anomaly, implied};
+use crate::anomaly::Anomaly;
 use crate::graph::{
     Cycle, Graph, Relation, Span, process_order, real_time_order, search_component,
 };
@@ -233,8 +233,7 @@ fn verdict(findings: Findings, forbidden: &BTreeSet<&str>, transactions: usize) 
     let (unknown, harmless): (Vec<_>, Vec<_>) = rest
         .into_iter()
         .partition(|all| tells_nothing.contains(&all.anomaly.name()));
-    // The worst first: whoever implies the most.
-    broken.sort_by_key(|all| std::cmp::Reverse(implied([all.anomaly.name()]).len()));
+    broken.sort_by_key(|all| all.anomaly.order());
     Verdict {
         operations: transactions,
         broken,
