@@ -2,6 +2,7 @@
 //! small scope allows, where a test or a simulation tries some.
 //!
 //! - [`commit`]: transactions over several partitions, their recovery, changes of leaders;
+//! - [`replication`]: elections, promises, lost disks, around the program's own core;
 //! - [`table`], [`io`]: what was explored, in words and in real time.
 //!
 //! What a model is worth is shown by its mutants: each breaks one rule by its name, and is caught in a
@@ -11,4 +12,5 @@
 
 pub mod commit;
 pub mod io;
+pub mod replication;
 pub mod table;

@@ -3,13 +3,14 @@
 use clap::Parser;
 use models::commit::{Commit, Mutant, Scope};
 use models::io::{Exploration, Limits, explore};
+use models::replication::{self, Replicas};
 use models::table;
 use std::process::ExitCode;
 
 /// Explore the models of the protocols, state by state.
 #[derive(Parser)]
 struct Options {
-    /// A scope by its name; `commit` (the default) stands for all of the commit protocol.
+    /// A scope by its name, or all of a model: `commit`, `replication`. Without it, everything.
     model: Option<String>,
     /// Only scopes with at most this many transactions.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=3))]
@@ -42,11 +43,25 @@ impl Options {
         }
     }
 
-    fn is_wanted(&self, scope: &Scope) -> bool {
-        match self.model.as_deref() {
+    fn commit_scopes(&self) -> Vec<Scope> {
+        let is_wanted = |scope: &Scope| match self.model.as_deref() {
             None | Some("commit") => scope.transactions.len() <= usize::from(self.transactions),
             Some(name) => scope.name == name,
-        }
+        };
+        let wanted = Scope::all().into_iter().filter(is_wanted);
+        let doubled = |scope: Scope| if self.doubled { scope.doubled() } else { scope };
+        wanted.map(doubled).collect()
+    }
+
+    fn replication_scopes(&self) -> Vec<replication::Scope> {
+        let is_wanted = |scope: &replication::Scope| match self.model.as_deref() {
+            None | Some("replication") => true,
+            Some(name) => scope.name == name,
+        };
+        let wanted = replication::Scope::all().into_iter().filter(is_wanted);
+        let doubled =
+            |scope: replication::Scope| if self.doubled { scope.doubled() } else { scope };
+        wanted.map(doubled).collect()
     }
 }
 
@@ -70,58 +85,89 @@ fn list() {
     for scope in Scope::all() {
         println!("scope   {:<28} {}", scope.name, scope.about);
     }
+    for scope in replication::Scope::all() {
+        println!("scope   {:<28} {}", scope.name, scope.about);
+    }
     for mutant in Mutant::ALL {
+        println!("mutant  {:<28} {}", mutant.name(), mutant.about());
+    }
+    for mutant in replication::Mutant::ALL {
         println!("mutant  {:<28} {}", mutant.name(), mutant.about());
     }
 }
 
 /// Whether everything is as it must be.
 fn run(options: &Options) -> Result<bool, String> {
-    let mut is_right = true;
     if let Some(name) = &options.mutant {
-        let mutant = Mutant::ALL.iter().find(|mutant| mutant.name() == name);
-        let mutant = mutant.ok_or_else(|| format!("no mutant is called {name}: see --list"))?;
         println!("{}", table::head());
-        return Ok(break_rule(options, *mutant, true));
+        if let Some(mutant) = Mutant::ALL.iter().find(|mutant| mutant.name() == name) {
+            return Ok(break_commit(options, *mutant, true));
+        }
+        let mutant = replication::Mutant::ALL
+            .iter()
+            .find(|mutant| mutant.name() == name);
+        let mutant = mutant.ok_or_else(|| format!("no mutant is called {name}: see --list"))?;
+        return Ok(break_replication(options, *mutant, true));
     }
-    let scopes: Vec<Scope> = Scope::all()
-        .into_iter()
-        .filter(|s| options.is_wanted(s))
-        .collect();
-    if scopes.is_empty() {
+    let (commit, replication) = (options.commit_scopes(), options.replication_scopes());
+    if commit.is_empty() && replication.is_empty() {
         let name = options.model.as_deref().unwrap_or_default();
         return Err(format!("no scope is called {name}: see --list"));
     }
     println!("{}", table::head());
-    for scope in scopes {
-        let scope = if options.doubled {
-            scope.doubled()
-        } else {
-            scope
-        };
-        let name = format!(
-            "{}{}",
-            scope.name,
-            if scope.doubled { ", doubled" } else { "" }
+    let mut is_right = true;
+    for scope in commit {
+        let name = name_of(scope.name, scope.doubled);
+        is_right &= print(
+            &name,
+            &explore(Commit::of(scope), options.limits()),
+            false,
+            true,
         );
-        let found = explore(Commit::of(scope), options.limits());
-        is_right &= print(&name, &found, false, true);
+    }
+    for scope in replication {
+        let name = name_of(scope.name, scope.doubled);
+        is_right &= print(
+            &name,
+            &explore(Replicas(scope), options.limits()),
+            false,
+            true,
+        );
     }
     if options.all {
         for mutant in Mutant::ALL {
-            is_right &= break_rule(options, *mutant, false);
+            is_right &= break_commit(options, *mutant, false);
+        }
+        for mutant in replication::Mutant::ALL {
+            is_right &= break_replication(options, *mutant, false);
         }
     }
     Ok(is_right)
 }
 
+fn name_of(scope: &str, is_doubled: bool) -> String {
+    format!("{scope}{}", if is_doubled { ", doubled" } else { "" })
+}
+
 /// Whether it is caught.
-fn break_rule(options: &Options, mutant: Mutant, tells: bool) -> bool {
+fn break_commit(options: &Options, mutant: Mutant, tells: bool) -> bool {
     let scope = Scope::catching(mutant);
-    let name = format!("{} + {}", scope.name, mutant.name());
+    let name = format!("{} + {mutant}", scope.name);
     print(
         &name,
         &explore(Commit::of(scope), options.limits()),
+        true,
+        tells,
+    )
+}
+
+/// Whether it is caught.
+fn break_replication(options: &Options, mutant: replication::Mutant, tells: bool) -> bool {
+    let scope = replication::Scope::catching(mutant);
+    let name = format!("{} + {mutant}", scope.name);
+    print(
+        &name,
+        &explore(Replicas(scope), options.limits()),
         true,
         tells,
     )
