@@ -305,6 +305,22 @@ fn appends_that_nobody_read_prove_nothing() {
 }
 
 #[test]
+fn a_process_that_overlaps_itself_is_believed_about_real_time_only() {
+    let history = read("unit/unit-list-append-007.edn");
+    let check = |name| {
+        let expectation = Expectation::of(Model::from_name(name).unwrap());
+        verify::check_list_append(&history, &expectation)
+    };
+    let strict = check("strict-serializable").unwrap();
+    assert_eq!(strict.is_valid(), Some(false));
+    let refused = check("strong-session-serializable").unwrap_err();
+    assert_eq!(
+        refused.problem,
+        verify::history::Problem::OverlappingOperations
+    );
+}
+
+#[test]
 fn a_stale_read_of_a_register_is_seen_if_keys_are_assumed_linearizable() {
     let mut expectation = Expectation::of(Model::STRICT_SERIALIZABLE);
     expectation.assumptions.linearizable_keys = true;

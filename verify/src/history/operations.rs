@@ -115,6 +115,9 @@ pub struct Operations {
     /// What makes the order of real time and of processes worthless, the first of it. Whoever reads
     /// these orders refuses such a history; the order of the data can be checked all the same.
     pub disorder: Option<Malformed>,
+    /// Each completion belongs to one invocation for certain: a process that had several open can be
+    /// believed about real time, though not about its own order.
+    pub pairs_are_certain: bool,
 }
 
 /// What a process is doing.
@@ -132,7 +135,10 @@ impl History {
     /// Refused are completions without an invocation, and of another function than theirs. Processes
     /// that overlap themselves or go on after an `:info` are noted in [`Operations::disorder`].
     pub fn operations(&self) -> Result<Operations, Malformed> {
-        let mut operations = Operations::default();
+        let mut operations = Operations {
+            pairs_are_certain: true,
+            ..Operations::default()
+        };
         let mut states: Vec<State> = Vec::new();
         let mut numbers = crate::intern::Pairs::default();
         for (at, event) in self.events.iter().enumerate() {
@@ -155,7 +161,7 @@ impl History {
                 });
                 continue;
             }
-            let Some(which) = self.matching(&state.open, &operations.all, event) else {
+            let Some((which, certain)) = self.matching(&state.open, &operations.all, event) else {
                 let why = format!("process {process} completes an operation but has none open");
                 return Err(Malformed::new(
                     Problem::CompletionWithoutInvocation,
@@ -163,6 +169,7 @@ impl History {
                     why,
                 ));
             };
+            operations.pairs_are_certain &= certain;
             let operation = &mut operations.all[state.open.remove(which) as usize];
             operation.completion = at as u32;
             let invocation = &self.events[operation.invocation()];
@@ -179,10 +186,11 @@ impl History {
     }
 
     /// Which of the open operations a completion ends: the first of the same function whose
-    /// micro-operations are the same but for what was read; else the oldest.
-    fn matching(&self, open: &[u32], all: &[Operation], event: &Event) -> Option<usize> {
+    /// micro-operations are the same but for what was read, else the oldest; and whether it is the only
+    /// one that fits.
+    fn matching(&self, open: &[u32], all: &[Operation], event: &Event) -> Option<(usize, bool)> {
         if open.len() <= 1 {
-            return (!open.is_empty()).then_some(0);
+            return (!open.is_empty()).then_some((0, true));
         }
         let fits = |operation: &u32| {
             let invocation = &self.events[all[*operation as usize].invocation()];
@@ -211,7 +219,12 @@ impl History {
                     }
                 }
         };
-        Some(open.iter().position(fits).unwrap_or(0))
+        let mut all_that_fit = (0..open.len()).filter(|place| fits(&open[*place]));
+        let first = all_that_fit.next();
+        Some((
+            first.unwrap_or(0),
+            first.is_some() && all_that_fit.next().is_none(),
+        ))
     }
 }
 
@@ -289,6 +302,27 @@ mod tests {
         assert_eq!(disorder(&reused), Some(Problem::ProcessReusedAfterInfo));
         let overlapping = [(0, Kind::Invoke, "a"), (0, Kind::Invoke, "a")];
         assert_eq!(disorder(&overlapping), Some(Problem::OverlappingOperations));
+    }
+
+    #[test]
+    fn several_open_operations_are_told_apart_by_what_they_do() {
+        let read = |both: &str| {
+            let edn = format!(
+                "{{:process 0, :type :invoke, :f :txn, :value [[:append 1 1]]}}
+                 {{:process 0, :type :invoke, :f :txn, :value [[:r {both} nil]]}}
+                 {{:process 0, :type :invoke, :f :txn, :value [[:r 2 nil]]}}
+                 {{:process 0, :type :ok, :f :txn, :value [[:r 2 [7]]]}}
+                 {{:process 0, :type :ok, :f :txn, :value [[:append 1 1]]}}"
+            );
+            let operations = History::read_edn(edn.as_bytes())
+                .unwrap()
+                .operations()
+                .unwrap();
+            let ends: Vec<_> = operations.all.iter().map(|o| o.completion()).collect();
+            (ends, operations.pairs_are_certain)
+        };
+        assert_eq!(read("1"), (vec![Some(4), None, Some(3)], true));
+        assert_eq!(read("2"), (vec![Some(4), Some(3), None], false));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A verdict for people and for programs.
 //!
-//! [`text`] teaches: what was found, what that is called and means, between which operations and why,
-//! and which models fall with it. [`json`] has the same for scripts. [`svg`] draws a cycle.
+//! [`text()`] teaches: what was found, what that is called and means, between which operations and why,
+//! and which models fall with it. [`json()`] has the same for scripts. [`svg()`] draws a cycle.
 
 mod svg;
 

@@ -26,7 +26,7 @@ use crate::anomaly::Anomaly;
 use crate::graph::{
     Cycle, Graph, Relation, Span, process_order, real_time_order, search_component,
 };
-use crate::history::{History, Kind, Malformed};
+use crate::history::{History, Kind, Malformed, Problem};
 use crate::model::{Model, forbidden_by, ruled_out_by};
 use crate::verdict::{Finding, Findings, Picture, Verdict};
 use std::collections::BTreeSet;
@@ -120,13 +120,13 @@ fn judge<E: Explainer>(
     let forbidden = expectation.forbidden();
     let wants = |suffix: &str| forbidden.iter().any(|name| name.ends_with(suffix));
     let (real_time, process) = (wants("-realtime"), wants("-process"));
-    if let Some(disorder) = analysis
-        .table
-        .disorder
-        .take()
-        .filter(|_| real_time || process)
-    {
-        return Err(disorder);
+    if let Some(disorder) = analysis.table.disorder.take() {
+        // Real time needs no processes if it is known what belongs together.
+        let is_overlap = disorder.problem == Problem::OverlappingOperations;
+        let harms_real_time = !(is_overlap && analysis.table.pairs_are_certain);
+        if real_time && harms_real_time || !real_time && process {
+            return Err(disorder);
+        }
     }
     let (vertices, spans) = spans(&analysis.table);
     if real_time || process {

@@ -67,6 +67,7 @@ pub(super) struct Table<'h> {
     pub(super) intermediate: Vec<bool>,
     atoms: Atoms,
     pub(super) disorder: Option<Malformed>,
+    pub(super) pairs_are_certain: bool,
 }
 
 impl<'h> Table<'h> {
@@ -86,6 +87,7 @@ impl<'h> Table<'h> {
             intermediate: Vec::new(),
             atoms: Atoms::default(),
             disorder: operations.disorder,
+            pairs_are_certain: operations.pairs_are_certain,
         };
         // Of each key who wrote it last, and what.
         let mut last_writes: Vec<(u32, u32)> = Vec::new();
@@ -126,6 +128,9 @@ impl<'h> Table<'h> {
             self.history.value(invocation),
             self.history.value(completion),
         );
+        if asked.is_nil() {
+            return Ok(());
+        }
         let mut told_members = told.members();
         let mut same = true;
         for asked in asked.members() {
