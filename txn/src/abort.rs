@@ -154,7 +154,7 @@ impl Coordinator {
 
     fn on_record(&mut self, turn: &mut Turn, step: RecordStep, answer: RecordAnswer) -> Flow {
         match step.change {
-            RecordChange::Commit { at } if step.is_told => self.on_recorded(turn, at, answer),
+            RecordChange::Commit { at } if step.is_told => self.on_recorded(turn, step, at, answer),
             RecordChange::Commit { at } if answer.changed => {
                 self.record = answer.state;
                 self.tell_committed(turn, at);
@@ -170,21 +170,36 @@ impl Coordinator {
         }
     }
 
-    /// The record after "committed at c" was told. It can be nothing else (invariant 4).
-    fn on_recorded(&mut self, turn: &mut Turn, c: Timestamp, answer: RecordAnswer) -> Flow {
+    /// The record after "committed at c" was told. In the end it can say nothing else (invariant 4).
+    ///
+    /// A leader that is deposed and has not heard of it answers from its part of the log: it may know of no
+    /// record, of an earlier attempt that is dead, of a lower limit. Nothing is resolved before the record
+    /// says so (R7), so whatever is not *committed* is asked again. *Taken for recorded and forgotten, it
+    /// leaves a staged record over resolved participants, which a late recovery aborts.*
+    fn on_recorded(
+        &mut self,
+        turn: &mut Turn,
+        step: RecordStep,
+        c: Timestamp,
+        answer: RecordAnswer,
+    ) -> Flow {
         match answer.state {
-            RecordState::Committed { at } => assert_eq!(
-                at, c,
-                "a transaction that was told committed is recorded at the same timestamp"
-            ),
-            // Another one wrote it, resolved every key, and let the record go.
-            RecordState::Missing => {}
+            RecordState::Committed { at } => {
+                assert_eq!(
+                    at, c,
+                    "a transaction that was told committed is recorded at the same timestamp"
+                );
+                self.resolve_committed(turn, c)
+            }
+            RecordState::Aborted { attempt } if attempt.number < self.number => {
+                self.on_record_error(turn, step)
+            }
+            RecordState::Missing | RecordState::Staging { .. } => self.on_record_error(turn, step),
             other => panic!(
                 "{:?} was told committed at {c}, but its record says {other:?}",
                 self.commit.name.id
             ),
         }
-        self.resolve_committed(turn, c)
     }
 
     fn resolve_committed(&mut self, turn: &mut Turn, c: Timestamp) -> Flow {

@@ -80,6 +80,30 @@ fn a_transfer_over_two_partitions_takes_one_round() {
     s.done(6).expect_idle();
 }
 
+/// A deposed leader of the anchor has not heard of the transaction, or only of its beginning.
+#[test]
+fn nothing_is_resolved_before_the_record_says_committed() {
+    let mut s = Scenario::new();
+    s.commit(1, commit(vec![add("z", 5), add("a", -5)]))
+        .lines_pass();
+    let n = attempt(1, 1, 1);
+    s.reply(1, prepared(n, 30, None))
+        .reply(2, prepared(n, 20, Some(Timestamp::MAX)))
+        .lines_pass();
+    let again = "p4 record staging #1@n1.1 unbounded => committed at 30";
+    s.reply(3, record(RecordState::Missing, false)).expect([]);
+    s.pass(Duration::from_secs(1))
+        .expect([&*format!("4 -> {again}")]);
+    s.reply(4, record(staging(n, at(10)), false)).expect([]);
+    s.pass(Duration::from_secs(1))
+        .expect([&*format!("5 -> {again}")]);
+    s.reply(5, record(RecordState::Committed { at: at(30) }, true))
+        .expect([
+            "6 -> p2 resolve #1@n1.1 committed at 30",
+            "7 -> p4 resolve #1@n1.1 committed at 30",
+        ]);
+}
+
 #[test]
 fn reads_on_written_partitions_are_locked_and_need_no_refresh() {
     let mut s = Scenario::new();
