@@ -16,6 +16,8 @@
 //! ```
 
 mod answers;
+mod beside;
+mod patience;
 mod requests;
 #[cfg(test)]
 mod tests;
@@ -372,20 +374,6 @@ impl Client {
         self.advance(cx, out);
     }
 
-    /// Now and then a snapshot in the past, a moment ago or long ago.
-    fn past_snapshot(&mut self, now: Duration, begun: Duration) -> Option<Timestamp> {
-        if self.timing.past_one_in == 0 || !self.random.chance(1, self.timing.past_one_in) {
-            return None;
-        }
-        let (least, most) = match self.random.below(3) {
-            0 => (0, 300),
-            1 => (0, 3_000),
-            _ => (12_000, 30_000),
-        };
-        let ago = Duration::from_millis(least + self.random.below(most - least));
-        Some(true_timestamp(now.saturating_sub(ago).max(begun)))
-    }
-
     /// Takes the next step of the plan.
     fn advance(&mut self, cx: &mut ClientContext, out: &mut Vec<ClientEffect>) {
         let run = self.run.as_mut().expect("only a running plan advances");
@@ -424,46 +412,6 @@ impl Client {
         self.ask(cx, Want::Commit, out);
         if self.timing.asides_one_in > 0 && self.random.chance(1, self.timing.asides_one_in) {
             self.send_beside(out);
-        }
-    }
-
-    /// The same commit goes to other gateways too, at once or a little later: it counts as sent several
-    /// times from now on, so refusals that are not durable are believed no more. Somebody may ask for the
-    /// outcome instead, which ends the transaction unless it is committed.
-    fn send_beside(&mut self, out: &mut Vec<ClientEffect>) {
-        let others = self.gateways as u64;
-        let run = self
-            .run
-            .as_mut()
-            .expect("only a running plan is sent beside");
-        let commit = run.commit.as_ref().expect("a commit was made");
-        let copy = ClientRequest::Commit(Commit {
-            resent: true,
-            ..commit.clone()
-        });
-        let name = commit.name.clone();
-        let question = ClientRequest::Outcome { name };
-        let requests = match self.random.below(6) {
-            0 => vec![question],
-            1 => vec![copy, question],
-            2 => vec![copy.clone(), copy],
-            _ => vec![copy],
-        };
-        for request in requests {
-            let most = match self.random.below(3) {
-                0 => Duration::from_millis(2),
-                1 => Duration::from_millis(40),
-                _ => 2 * self.timing.timeout,
-            };
-            if matches!(request, ClientRequest::Commit(_)) {
-                run.sends += 1;
-            }
-            out.push(ClientEffect::Aside {
-                after: Duration::from_nanos(self.random.below(most.as_nanos() as u64 + 1)),
-                gateway: self.random.below(others) as usize,
-                index: run.index,
-                request,
-            });
         }
     }
 
@@ -549,32 +497,5 @@ impl Client {
         });
         self.phase = Phase::Waiting(want);
         self.set_timer(self.patience(), out);
-    }
-
-    fn may_ask_for_sign(&self) -> bool {
-        self.timing.sign_after.is_some() && self.sign.is_none()
-    }
-
-    fn ask_for_sign(&mut self, out: &mut Vec<ClientEffect>) {
-        self.requests += 1;
-        self.sign = Some(self.requests);
-        out.push(ClientEffect::Send {
-            number: self.requests,
-            request: ClientRequest::Timestamp,
-        });
-        self.set_timer(2 * self.patience(), out);
-    }
-
-    /// What must be there before all else is waited for longer: giving it up gains nothing.
-    fn patience(&self) -> Duration {
-        let must = self
-            .run
-            .as_ref()
-            .is_some_and(|run| run.plan.until_committed);
-        match self.timing.sign_after {
-            Some(sign_after) => sign_after,
-            None if must => self.timing.timeout.max(SET_UP_PATIENCE),
-            None => self.timing.timeout,
-        }
     }
 }

@@ -2,8 +2,10 @@
 
 use super::{Client, Run, Want};
 use crate::history::Observation;
+use crate::simulation::clocks::true_timestamp;
 use crate::workload::Writes;
 use clock::Timestamp;
+use std::time::Duration;
 use wire::keys::{Key, KeyRange};
 use wire::message::{ClientRequest, Commit, LockWait, Snapshot, TransactionName};
 
@@ -18,6 +20,20 @@ impl Run {
 }
 
 impl Client {
+    /// Now and then a snapshot in the past, a moment ago or long ago.
+    pub(super) fn past_snapshot(&mut self, now: Duration, begun: Duration) -> Option<Timestamp> {
+        if self.timing.past_one_in == 0 || !self.random.chance(1, self.timing.past_one_in) {
+            return None;
+        }
+        let (least, most) = match self.random.below(3) {
+            0 => (0, 300),
+            1 => (0, 3_000),
+            _ => (12_000, 30_000),
+        };
+        let ago = Duration::from_millis(least + self.random.below(most - least));
+        Some(true_timestamp(now.saturating_sub(ago).max(begun)))
+    }
+
     pub(super) fn request(&mut self, want: Want) -> ClientRequest {
         if want == Want::Outcome {
             let question = self.asking.as_ref().expect("an outcome is asked for");
