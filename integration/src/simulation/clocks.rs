@@ -140,6 +140,11 @@ impl NodeClock {
         self.broken = Some((how, now));
     }
 
+    /// Whether it is out of its bound, or vouched for by nobody.
+    pub fn is_broken(&self) -> bool {
+        self.broken.is_some()
+    }
+
     /// It is right again.
     pub fn mend(&mut self) {
         self.broken = None;

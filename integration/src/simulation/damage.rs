@@ -14,6 +14,9 @@ use wire::keys::{Key, KeyRange};
 pub(super) enum Damage {
     /// The log.
     Log,
+    /// Nothing is, but the node issued timestamps far ahead while it was alone with a clock that was wrong:
+    /// the others refuse what it says until that time has come, or until its data directory is replaced.
+    Ahead,
     /// A row in a table.
     Row {
         /// Under which incarnation.

@@ -1,6 +1,6 @@
 //! One node of the simulation: the real [`Node`], with a disk, a store and clocks of its own.
 
-use super::clocks::NodeClock;
+use super::clocks::{NodeClock, true_timestamp};
 use super::damage::Damage;
 use super::disk::{Disk, DiskError};
 use super::network::{DelayModel, Seat};
@@ -78,6 +78,8 @@ pub struct Machine {
     pub(super) damage: Option<Damage>,
     /// It stopped because of damage: nobody starts it before it is rebuilt.
     pub(super) waits_for_rebuild: bool,
+    /// The stamp of the last frame that it sent to another node.
+    pub(super) stamp: Timestamp,
     /// When it was started last.
     pub(super) started: Duration,
     /// The log ended in the middle of a write when the node started last.
@@ -109,6 +111,7 @@ impl Machine {
             short_until: None,
             damage: None,
             waits_for_rebuild: false,
+            stamp: Timestamp::ZERO,
             started: Duration::ZERO,
             had_torn_tail: false,
             store: new_store(options),
@@ -122,9 +125,20 @@ impl Machine {
     }
 
     /// Whether it is up and holds everything that others may count on.
-    pub(super) fn is_well(&self) -> bool {
+    pub(super) fn holds_all(&self) -> bool {
         let takes_part = |node: &Node| node.me().is_some() && !node.has_forgotten();
         self.damage.is_none() && self.node.as_ref().is_some_and(takes_part)
+    }
+
+    /// Whether the others hear it, too. A node alone that is set ahead believes it in the end and issues
+    /// timestamps that lie ahead; set back, it is refused by all until that time has come (decision 0013).
+    pub(super) fn is_well(&self, now: Duration, drift_max: Duration) -> bool {
+        self.holds_all() && !self.is_ahead(now, drift_max) && !self.clock.is_broken()
+    }
+
+    /// Whether what it says is stamped with a time that is further off than this.
+    pub(super) fn is_ahead(&self, now: Duration, by: Duration) -> bool {
+        self.stamp > true_timestamp(now + by)
     }
 
     /// So much is free on the disk from now on.
@@ -191,6 +205,7 @@ impl Machine {
     /// The disk of a machine that is down is replaced by an empty one.
     pub(super) fn wipe(&mut self, options: &WorldOptions) {
         self.disk = Disk::new(options.segment_bytes);
+        self.stamp = Timestamp::ZERO;
         self.store = new_store(options);
     }
 
@@ -224,7 +239,7 @@ impl Machine {
 
     /// What `horolog rebuild` does to a machine that is down: who it is stays, if its log can be read.
     pub(super) fn rebuild(&mut self, options: &WorldOptions) -> Result<(), String> {
-        if self.damage == Some(Damage::Log) {
+        if matches!(self.damage, Some(Damage::Log | Damage::Ahead)) {
             self.wipe(options);
         } else {
             let log = self.disk.recover().map_err(|error| error.to_string())?;
@@ -235,6 +250,11 @@ impl Machine {
         self.damage = None;
         self.waits_for_rebuild = false;
         Ok(())
+    }
+
+    /// Whether its disk holds nothing.
+    pub(super) fn is_wiped(&self) -> bool {
+        self.disk.bytes() == 0
     }
 
     pub(super) fn is_up(&self) -> bool {

@@ -1,7 +1,9 @@
 //! Disks that are full or damaged, and the hand that mends them.
 
 use super::{Happening, World};
+use crate::simulation::clocks::ClockBreak;
 use crate::simulation::damage::Damage;
+use crate::simulation::machine::Machine;
 use crate::simulation::marks::Mark;
 use crate::simulation::network::Seat;
 use node::DiskSpace;
@@ -12,6 +14,8 @@ use wire::message::{AbortReason, ClientAnswer, ClientReply};
 /// How long after room has come back somebody may still be told that there was none: an answer may be
 /// that much on its way, through gateways, and clocks waited for.
 const REFUSED_FOR: Duration = Duration::from_secs(15);
+/// A node that is this far ahead is not waited for.
+const TOO_LONG_AHEAD: Duration = Duration::from_secs(5);
 /// What is to stay free on a simulated disk, bytes.
 const RESERVE: u64 = 1 << 20;
 
@@ -122,9 +126,16 @@ impl World {
         self.start(seat);
     }
 
-    /// Somebody looks at all tables of a node, and finds what no read came upon.
+    /// Somebody looks at all tables of a node, and finds what no read came upon; or finds that nobody will
+    /// listen to the node for long.
     pub(super) fn look_for_damage(&mut self, seat: Seat) {
-        let machine = &self.machines[seat];
+        let now = self.now();
+        let machine = &mut self.machines[seat];
+        if machine.damage.is_none() && machine.is_ahead(now, TOO_LONG_AHEAD) {
+            machine.damage = Some(Damage::Ahead);
+            self.crash(seat);
+            return self.wait_for_rebuild(seat);
+        }
         if machine.is_up() && matches!(machine.damage, Some(Damage::Row { .. })) {
             self.crash(seat);
             self.wait_for_rebuild(seat);
@@ -134,12 +145,25 @@ impl World {
     /// Whether every node, but for one, is up and holds everything that others may count on.
     pub(super) fn all_well_but(&self, one: Option<Seat>) -> bool {
         let mut others = self.machines.iter().filter(|m| Some(m.seat) != one);
-        others.all(|machine| machine.is_well())
+        let (now, drift_max) = (self.now(), self.options.timing.drift_max);
+        others.all(|machine| machine.is_well(now, drift_max))
+    }
+
+    /// A clock leaves its bound, unless some node has yet to be given what it lost: a node that is no
+    /// longer heard would keep that from it for as long as its clock was ahead.
+    pub(super) fn maybe_break_clock(&mut self, seat: Seat, how: ClockBreak) {
+        let lacks_some = |machine: &Machine| match &machine.node {
+            Some(_) => !machine.holds_all(),
+            None => machine.damage.is_some() || machine.waits_for_rebuild || machine.is_wiped(),
+        };
+        if !self.machines.iter().any(lacks_some) {
+            self.break_clock(seat, how);
+        }
     }
 
     /// The nodes that do not hold now what others may count on.
     pub fn unwell(&self) -> Vec<Seat> {
-        let unwell = self.machines.iter().filter(|machine| !machine.is_well());
+        let unwell = self.machines.iter().filter(|machine| !machine.holds_all());
         unwell.map(|machine| machine.seat).collect()
     }
 }

@@ -92,7 +92,7 @@ impl World {
             }
             FaultKind::BreakClock => {
                 let how = ClockBreak::draw(random, self.options.clock_bound);
-                self.break_clock(seat, how);
+                self.maybe_break_clock(seat, how);
             }
             FaultKind::SlowDisk => {
                 self.machines[seat].flush = DelayModel {

@@ -61,6 +61,7 @@ impl World {
                 self.marks.see(me, message);
             }
         }
+        self.machines[from].stamp = frame.stamp;
         let bytes = postcard::to_stdvec(frame).expect("every message can be encoded");
         self.trace
             .record(now, "send", &[from as u64, to as u64], &bytes);
