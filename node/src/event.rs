@@ -2,6 +2,7 @@
 
 use partition::log::LogBatch;
 use partition::versions::{StoreReport, StoreTask};
+use std::collections::BTreeSet;
 use wire::ids::{ClusterId, NodeId, PartitionId};
 use wire::message::{ClientReply, ClientRequest, FoundingMessage, LogPosition, PeerFrame};
 
@@ -59,6 +60,15 @@ pub enum Event {
     Store(StoreReport),
     /// The node is about to stop: it hands over what it leads, and takes no leadership any more.
     Leave,
+    /// These nodes are to be the voters of a partition, if this node leads it; new ones learn first. Asked
+    /// again at any leader, it goes on where it was. That it has come about is seen in
+    /// [`partition::Replica::configured`].
+    ChangeMembers {
+        /// Which partition.
+        partition: PartitionId,
+        /// Its voters to be.
+        voters: BTreeSet<NodeId>,
+    },
 }
 
 /// What a node wants done.

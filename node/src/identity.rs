@@ -13,8 +13,11 @@ pub(crate) const META_FOUNDER: u8 = 2;
 /// The kind of the meta record that holds the next incarnation of a replica to be given.
 pub(crate) const META_INCARNATIONS: u8 = 3;
 
-/// The kind of the meta record that names the replicas which have lost their memory.
+/// The kind of the meta record that names the replicas which have lost their memory, or are new.
 pub(crate) const META_FORGOTTEN: u8 = 4;
+
+/// The kind of the meta record that names the replicas which were removed, and since when.
+pub(crate) const META_REMOVED: u8 = 5;
 
 /// A node's name in its cluster and how often it has started.
 ///

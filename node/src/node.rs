@@ -34,7 +34,7 @@ use crate::transfers::Transfers;
 use clock::{CEILING_AHEAD, ClockBoundWait, DurableCeiling, HybridClock, Now, Timestamp};
 use cluster::{Founder, FoundingPlan, Peers};
 use partition::log::{LogRecord, RecoveredLog};
-use partition::replication::ReplicationTiming;
+use partition::replication::{Recollection, ReplicationTiming};
 use partition::versions::{Store, StoreReport, StoreTask};
 use partition::{Asker, Replica, ReplicaConfig, ReplicaEvent};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -56,11 +56,13 @@ mod clocks_test;
 #[cfg(test)]
 mod joining_test;
 mod leadership;
+mod members;
 mod membership;
 pub(crate) mod replicas;
 mod status;
 mod transfers;
 
+use members::{RemovedReplica, removed};
 use replicas::{forgotten, next_incarnation};
 
 /// How many nodes hold each partition, if there are as many.
@@ -136,8 +138,11 @@ pub struct Node {
     pub(crate) next_incarnation: u32,
     /// Incarnations that are on their way to a replica: nothing says yet whose they are.
     pub(crate) given: BTreeSet<u32>,
-    /// Replicas that have lost their memory and do not hold again what others may count on.
-    pub(crate) forgotten: BTreeSet<PartitionId>,
+    /// Replicas that have lost their memory and do not hold again what others may count on, and new ones
+    /// that do not hold yet what made them members.
+    pub(crate) forgotten: BTreeMap<PartitionId, Recollection>,
+    /// Replicas that were dropped because they were no members any more.
+    pub(crate) removed: BTreeMap<PartitionId, RemovedReplica>,
     /// Replies of this node's own replicas to this node's own gateway.
     pub(crate) own_replies: VecDeque<(RequestNumber, PartitionReply)>,
     pub(crate) log_bytes: u64,
@@ -209,9 +214,10 @@ impl Node {
             next_incarnation: next_incarnation(&recovered)?,
             given: BTreeSet::new(),
             forgotten: match config.takes_part_without_memory() {
-                true => BTreeSet::new(),
+                true => BTreeMap::new(),
                 false => forgotten(&recovered)?,
             },
+            removed: removed(&recovered)?,
             own_replies: VecDeque::new(),
             log_bytes: 0,
             disk: None,
@@ -252,7 +258,9 @@ impl Node {
                 node.replicas.insert(partition, replica);
             }
             let expected = node.expected_replicas(&founding);
-            if let Some(lost) = expected.iter().find(|p| !node.replicas.contains_key(p)) {
+            let is_there =
+                |p: &PartitionId| node.replicas.contains_key(p) || node.removed.contains_key(p);
+            if let Some(lost) = expected.iter().find(|p| !is_there(p)) {
                 let why = format!(
                     "the replica of {lost}, which the founding gives to this node, is not in it"
                 );
@@ -357,7 +365,8 @@ impl Node {
             me: self.me().expect("replicas are made on founded nodes"),
             timing,
             seed: self.random.next_u64(),
-            has_forgotten: self.forgotten.contains(&partition),
+            memory: self.forgotten.get(&partition).copied().unwrap_or_default(),
+            told: None,
             #[cfg(feature = "mutants")]
             mutant: match self.config.mutant {
                 Some(crate::Mutant::Partition(mutant)) => Some(mutant),
@@ -400,7 +409,11 @@ impl Node {
 
     /// Whether a replica of it has lost its memory, and does not hold again what others may count on.
     pub fn has_forgotten(&self) -> bool {
-        !self.forgotten.is_empty()
+        let mut lost = self
+            .forgotten
+            .iter()
+            .filter(|(_, m)| **m == Recollection::Lost);
+        lost.any(|(partition, _)| self.replicas.contains_key(partition))
     }
 
     /// Takes in one event. What it wants done comes with the next [`Node::flush`].
@@ -430,6 +443,11 @@ impl Node {
             Event::LogDurable { sequence } => self.on_log_durable(now, sequence),
             Event::Store(report) => self.on_store_report(report),
             Event::Leave => self.leave(now),
+            Event::ChangeMembers { partition, voters } => {
+                if let Err(why) = self.change_members(now, partition, voters) {
+                    tracing::info!(%partition, %why, "the members are not changed");
+                }
+            }
         }
         self.maybe_tick(now);
         self.do_work(now);
@@ -784,7 +802,12 @@ impl Node {
             self.given.remove(incarnation);
         }
         if !self.replicas.contains_key(&partition) {
-            return self.refuse_for_missing_replica(partition, event);
+            return match event {
+                ReplicaEvent::Replication { from, message } => {
+                    self.on_message_without_replica(now, partition, from, message);
+                }
+                event => self.refuse_for_missing_replica(partition, event),
+            };
         }
         self.with_replica(now, partition, |replica, context, out| {
             replica.step(context, event, out);

@@ -89,6 +89,8 @@ pub(crate) struct Whereabouts<'a> {
     /// The leader that this node's own replica knows of.
     pub(crate) local_leader: &'a dyn Fn(PartitionId) -> Option<NodeId>,
     pub(crate) is_up: &'a dyn Fn(NodeId) -> bool,
+    /// All nodes that are known.
+    pub(crate) nodes: &'a dyn Fn() -> Vec<NodeId>,
 }
 
 /// All unanswered requests of this node's gateway.
@@ -350,7 +352,13 @@ impl Outstanding {
     }
 
     fn next_member(&self, at: &Whereabouts<'_>) -> Option<NodeId> {
-        let members = &at.map.get(self.partition)?.members;
+        let mut members = at.map.get(self.partition)?.members.clone();
+        if self.turn >= members.len() {
+            // None of them knew: the members may have changed since the map was made.
+            let mut others = (at.nodes)();
+            others.retain(|node| !members.contains(node));
+            members.extend(others);
+        }
         (0..members.len())
             .map(|step| members[(self.turn + step) % members.len()])
             .find(|node| (at.is_up)(*node))
@@ -436,6 +444,7 @@ mod tests {
                 map: &self.map,
                 local_leader: &|_| self.leader,
                 is_up: &|node| !self.down.contains(&node),
+                nodes: &|| (1..=4).map(NodeId).collect(),
             })
         }
     }

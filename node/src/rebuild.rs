@@ -6,6 +6,7 @@ use crate::identity::{META_FORGOTTEN, META_FOUNDER, META_INCARNATIONS};
 use crate::node::NodeError;
 use crate::node::replicas::{forgotten_record, next_incarnation};
 use partition::log::{LogRecord, RecoveredLog};
+use partition::replication::Recollection;
 use wire::message::LogPosition;
 
 /// Why replicas cannot be dropped.
@@ -47,8 +48,9 @@ pub fn rebuilt_log(recovered: &RecoveredLog) -> Result<Vec<LogRecord>, NotRebuil
         kind: META_INCARNATIONS,
         body: (incarnation + 1).to_be_bytes().to_vec().into(),
     });
-    let partitions = recovered.replicas.keys().copied().collect();
-    records.push(forgotten_record(&partitions));
+    let partitions = recovered.replicas.keys();
+    let lost = partitions.map(|partition| (*partition, Recollection::Lost));
+    records.push(forgotten_record(&lost.collect()));
     for (partition, replica) in &recovered.replicas {
         records.push(LogRecord::ReplicaInstalled {
             partition: *partition,

@@ -6,6 +6,7 @@ use crate::committed_state::{Changes, Released};
 use crate::effects;
 use crate::event::{ReplicaContext, ReplicaEffect};
 use crate::replica::Replica;
+use crate::replication::ConfigurationEntry;
 use crate::versions::{StoreBatch, StoreReport, StoreTask};
 use wire::ids::LogIndex;
 use wire::message::{Entry, LogPosition};
@@ -43,6 +44,10 @@ impl Replica {
     }
 
     fn feed(&mut self, entry: &Entry, changes: &mut Changes, released: &mut Released) {
+        self.fed = entry.position();
+        if let Some(change) = ConfigurationEntry::decode(&entry.body) {
+            return self.state.configure(entry.position(), change, changes);
+        }
         let effects = effects::decode(&entry.body);
         let effects = effects.unwrap_or_else(|error| {
             panic!("entry {:?} cannot be applied: {error}", entry.position())
@@ -56,7 +61,6 @@ impl Replica {
                 self.state.forget_marker(id, changes);
             }
         }
-        self.fed = entry.position();
         if let Some(leadership) = &mut self.leadership {
             leadership.overlay.remove(entry.index);
         }

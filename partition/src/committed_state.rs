@@ -7,6 +7,7 @@
 //!   values wait), *refused*, *ended*;
 //! - **records** at the anchor; **outcomes** by id until `closed` passes `expires`, then in the store
 //!   only, until their retention is over;
+//! - the **members**, once they have changed, with the promise that the change carried (R9);
 //! - **closed**: nothing new is placed at or below it by any leader;
 //! - the retention **horizon**: nobody reads below it. Tombstones at or below it are swept.
 //!
@@ -20,6 +21,7 @@ use crate::effects::{Effect, LockKind, Share};
 use crate::lock_table::LockTable;
 use crate::meta_rows::{self, MetaRow};
 use crate::recent_writes::RecentWrites;
+use crate::replication::ConfigurationEntry;
 use crate::versions::{StoreError, VersionRow};
 use bytes::Bytes;
 use clock::Timestamp;
@@ -27,7 +29,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use wire::ids::{Attempt, LogIndex, TransactionId};
 use wire::keys::Key;
-use wire::message::{Decision, RecordState, TransactionName};
+use wire::message::{Configured, Decision, LogPosition, RecordState, TransactionName};
 
 /// What a participant remembers of a transaction.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -111,6 +113,15 @@ pub(crate) struct Collected {
     pub(crate) highest: Timestamp,
 }
 
+/// The members of the partition, since they were changed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Members {
+    /// Who, and by which entry.
+    pub(crate) configured: Configured,
+    /// The highest promise that any change up to that carried.
+    pub(crate) promised: Timestamp,
+}
+
 /// What a run of entries changes in the store.
 #[derive(Default, Debug)]
 pub(crate) struct Changes {
@@ -145,6 +156,8 @@ pub(crate) struct CommittedState {
     /// When which transaction's markers, dead records and outcomes may go.
     expiries: BTreeSet<(Timestamp, TransactionId)>,
     collected: Collected,
+    /// `None`: they are those that the partition was founded with.
+    members: Option<Members>,
     /// The last entry that dropped an outcome from memory, so that only the store has it.
     forgot_outcomes_at: LogIndex,
     highest: Timestamp,
@@ -170,6 +183,7 @@ impl CommittedState {
             horizon,
             expiries: BTreeSet::new(),
             collected: Collected::default(),
+            members: None,
             forgot_outcomes_at: LogIndex(0),
         };
         for (key, value) in rows {
@@ -206,6 +220,7 @@ impl CommittedState {
                 }
             }
             MetaRow::Tombstone => {}
+            MetaRow::Members(members) => self.members = Some(members),
             MetaRow::Collected(collected) => {
                 self.collected = collected;
                 self.highest = self.highest.max(collected.highest);
@@ -278,6 +293,29 @@ impl CommittedState {
     /// How far collection went.
     pub(crate) fn collected(&self) -> Collected {
         self.collected
+    }
+
+    /// The members, if they were ever changed.
+    pub(crate) fn members(&self) -> Option<&Members> {
+        self.members.as_ref()
+    }
+
+    /// A committed entry changes the members.
+    pub(crate) fn configure(
+        &mut self,
+        at: LogPosition,
+        entry: ConfigurationEntry,
+        changes: &mut Changes,
+    ) {
+        let before = self.members.as_ref().map(|members| members.promised);
+        let configuration = entry.configuration;
+        let members = Members {
+            configured: Configured { configuration, at },
+            promised: entry.promised.max(before.unwrap_or_default()),
+        };
+        let row = meta_rows::encode(&members);
+        changes.meta.insert(meta_rows::members_key(), Some(row));
+        self.members = Some(members);
     }
 
     /// The highest timestamp in any committed entry.

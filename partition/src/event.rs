@@ -2,13 +2,15 @@
 
 use crate::asker::Asker;
 use crate::log::LogRecord;
+use crate::replication::ChangeRefused;
 use crate::versions::{StoreReport, StoreTask};
 use clock::{Now, Timestamp};
+use std::collections::BTreeSet;
 use wire::ids::{Attempt, Generation, NodeId, Term};
 use wire::keys::Key;
 use wire::message::{
-    LockLost, LogPosition, PartitionReply, PartitionRequest, ReplicationMessage, TransactionName,
-    TransferFailure,
+    Configured, LockLost, LogPosition, PartitionReply, PartitionRequest, ReplicationMessage,
+    TransactionName, TransferFailure,
 };
 
 /// What is given with every event.
@@ -121,6 +123,19 @@ pub enum ReplicaEffect {
     LiveChanged,
     /// It has not forgotten any more: to be made durable after everything that it logged before.
     Remembered,
+    /// It is no member of its partition any more, by this configuration, which is committed: it is to be
+    /// dropped.
+    Removed {
+        /// The configuration.
+        configured: Configured,
+    },
+    /// A change of members that this leader was asked for has ended.
+    ChangeEnded {
+        /// The voters that were wanted.
+        voters: BTreeSet<NodeId>,
+        /// They decide alone; or why not.
+        ended: Result<(), ChangeRefused>,
+    },
     /// It was elected.
     BecameLeader {
         /// In this term.

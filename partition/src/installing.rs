@@ -16,6 +16,7 @@
 use crate::committed_state::CommittedState;
 use crate::event::{ReplicaContext, ReplicaEffect};
 use crate::log::LogRecord;
+use crate::membership::members_of;
 use crate::meta_rows;
 use crate::recent_writes::RecentWrites;
 use crate::replica::{RECENT_WRITES_BYTES_MAX, Replica};
@@ -234,8 +235,13 @@ impl Replica {
         let Some(installing) = self.installing.take_if(ready) else {
             return;
         };
-        let effects = &mut self.effects;
-        match self.replication.install_snapshot(cx.now.monotonic, effects) {
+        let Stage::Ready(state) = &installing.stage else {
+            unreachable!("it is ready");
+        };
+        let (configured, carried) = members_of(state, &installing.head.descriptor);
+        let (now, effects) = (cx.now.monotonic, &mut self.effects);
+        let replication = &mut self.replication;
+        match replication.install_snapshot(now, &configured, carried, effects) {
             Installed::Later => self.installing = Some(installing),
             Installed::NotNeeded => out.push(ReplicaEffect::LiveChanged),
             Installed::Now => self.replace_by(installing, out),

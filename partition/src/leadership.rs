@@ -12,6 +12,7 @@
 
 use crate::asker::Asker;
 use crate::collection::Question;
+use crate::membership::MembersChange;
 use crate::overlay::Overlay;
 use crate::replication::Quorum;
 use crate::request_waiting_list::RequestWaitingList;
@@ -35,6 +36,10 @@ pub(crate) struct Leadership {
     quorum: Quorum,
     acknowledged: BTreeMap<NodeId, Timestamp>,
     promise: Timestamp,
+    /// What it started from: nothing is placed at or below it.
+    low_water: Timestamp,
+    /// A change of members under way.
+    pub(crate) change: MembersChange,
     /// Whether it answers.
     pub(crate) serving: bool,
     pub(crate) cache: TimestampCache,
@@ -61,12 +66,14 @@ pub(crate) struct Leadership {
 
 impl Leadership {
     /// Elected; serves nothing yet.
-    pub(crate) fn new(term: Term, members: &[NodeId], collect_due: Duration) -> Leadership {
+    pub(crate) fn new(term: Term, quorum: Quorum, collect_due: Duration) -> Leadership {
         Leadership {
             term,
-            quorum: Quorum::of(members.iter().copied()),
+            quorum,
             acknowledged: BTreeMap::new(),
             promise: Timestamp::ZERO,
+            low_water: Timestamp::ZERO,
+            change: MembersChange::default(),
             serving: false,
             cache: TimestampCache::new(Timestamp::MAX),
             unreplicated: UnreplicatedLocks::default(),
@@ -101,17 +108,41 @@ impl Leadership {
         }
         let known = self.acknowledged.entry(by).or_default();
         *known = promise.max(*known);
+        self.maybe_extend()
+    }
+
+    /// Relies on what a quorum has acknowledged; says whether the promise that holds rose. From the
+    /// proposal of a change of members until it is applied, nothing is extended (R9). What held before
+    /// the change goes on to hold, for the change carries it.
+    fn maybe_extend(&mut self) -> bool {
         let acknowledged = &self.acknowledged;
         let of = |member| acknowledged.get(&member).copied().unwrap_or_default();
         let reached = self.quorum.highest_reached_by_quorum(of);
-        assert!(
-            reached >= self.promise,
-            "a promise never shrinks: from {} to {reached}",
-            self.promise
-        );
-        let rose = reached > self.promise;
-        self.promise = reached;
+        let rose = reached > self.promise && self.change.proposed.is_none();
+        if rose {
+            self.promise = reached;
+        }
         rose
+    }
+
+    /// Another quorum decides from now on, by the entry that was just proposed.
+    pub(crate) fn on_members_proposed(&mut self, quorum: Quorum, at: LogIndex) {
+        self.quorum = quorum;
+        self.change.proposed = Some(at);
+    }
+
+    /// Everything up to here is applied; says whether a change of members was waited for.
+    pub(crate) fn on_members_applied(&mut self, up_to: LogIndex) -> bool {
+        let is_over = self.change.proposed.take_if(|at| *at <= up_to).is_some();
+        if is_over {
+            self.maybe_extend();
+        }
+        is_over
+    }
+
+    /// Nothing is answered above it, by this leader as things stand, or by any before that still may.
+    pub(crate) fn high_water(&self) -> Timestamp {
+        self.promise.max(self.low_water).max(self.closed)
     }
 
     /// From now on it answers.
@@ -122,6 +153,7 @@ impl Leadership {
             self.overlay.first()
         );
         self.serving = true;
+        self.low_water = low_water;
         self.cache = TimestampCache::new(low_water);
         self.closed = closed;
     }
@@ -165,7 +197,8 @@ mod tests {
     #[test]
     fn a_promise_holds_when_a_majority_of_the_own_term_acknowledged_it() {
         let members = [NodeId(1), NodeId(2), NodeId(3)];
-        let mut leadership = Leadership::new(Term(4), &members, Duration::ZERO);
+        let quorum = Quorum::of(members);
+        let mut leadership = Leadership::new(Term(4), quorum, Duration::ZERO);
         assert!(!leadership.on_acknowledged(NodeId(1), Term(4), ts(9)));
         assert!(!leadership.on_acknowledged(NodeId(2), Term(3), ts(9)));
         assert_eq!(leadership.promise(), ts(0));

@@ -23,6 +23,7 @@ mod event;
 mod installing;
 mod leadership;
 mod lock_table;
+mod membership;
 mod meta_rows;
 mod overlay;
 mod recent_writes;

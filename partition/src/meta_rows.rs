@@ -6,12 +6,13 @@
 //! | record | `r` ++ id | [`Record`] |
 //! | outcome | `o` ++ expires ++ id, so that old ones lie together | [`Outcome`] |
 //! | how far collection went | `c` | [`Collected`] |
+//! | the members, once they have changed | `v` | [`Members`] |
 //! | where a tombstone stands | `t` ++ its timestamp ++ key, so that old ones lie together | nothing |
 //!
 //! Locks have no rows: they are those of the prepared markers. Provisional values are in the marker, so
 //! the versions in the store are committed ones only.
 
-use crate::committed_state::{Collected, Marker, Outcome, Record};
+use crate::committed_state::{Collected, Marker, Members, Outcome, Record};
 use crate::versions::{StoreError, StoreQuery, StoreResult};
 use bytes::{BufMut, Bytes, BytesMut};
 use clock::Timestamp;
@@ -25,6 +26,7 @@ const RECORD: u8 = b'r';
 const OUTCOME: u8 = b'o';
 const COLLECTED: u8 = b'c';
 const TOMBSTONE: u8 = b't';
+const MEMBERS: u8 = b'v';
 
 /// Where one row is and how it reads.
 pub(crate) enum MetaRow {
@@ -32,6 +34,7 @@ pub(crate) enum MetaRow {
     Record(TransactionId, Record),
     Outcome(TransactionId, Outcome),
     Collected(Collected),
+    Members(Members),
     /// Of no use in memory.
     Tombstone,
 }
@@ -95,9 +98,9 @@ fn outcomes_above(closed: Timestamp) -> StoreQuery {
     }
 }
 
-/// All rows of markers, of records, and how far collection went.
-fn all_but_outcomes() -> [StoreQuery; 3] {
-    [MARKER, RECORD, COLLECTED].map(|kind| StoreQuery::MetaPrefix {
+/// All rows of markers, of records, how far collection went, and the members.
+fn all_but_outcomes() -> [StoreQuery; 4] {
+    [MARKER, RECORD, COLLECTED, MEMBERS].map(|kind| StoreQuery::MetaPrefix {
         prefix: Bytes::copy_from_slice(&[kind]),
     })
 }
@@ -138,6 +141,10 @@ pub(crate) fn collected_key() -> Bytes {
     Bytes::from_static(&[COLLECTED])
 }
 
+pub(crate) fn members_key() -> Bytes {
+    Bytes::from_static(&[MEMBERS])
+}
+
 /// When and whose, from the key of an outcome.
 pub(crate) fn outcome_of_key(key: &[u8]) -> Result<(Timestamp, TransactionId), StoreError> {
     match key.split_first() {
@@ -174,6 +181,7 @@ pub(crate) fn read(key: &[u8], value: &[u8]) -> Result<MetaRow, StoreError> {
             Ok(MetaRow::Outcome(id, decode(key, value)?))
         }
         Some((&COLLECTED, [])) => Ok(MetaRow::Collected(decode(key, value)?)),
+        Some((&MEMBERS, [])) => Ok(MetaRow::Members(decode(key, value)?)),
         Some((&TOMBSTONE, _)) => Ok(MetaRow::Tombstone),
         _ => Err(damaged(key, "no such kind of row")),
     }

@@ -14,6 +14,8 @@ pub enum Mutant {
     EmptyCacheOfNewLeader,
     /// A leader answers before an entry of its own term is committed (R9).
     ServesBeforeOwnEntry,
+    /// A change of members does not carry the promise (R9).
+    MembersWithoutPromise,
     /// A resolved share leaves no *ended* marker (R7).
     NoEndedMarker,
     /// What a planned transfer handed over is used in a later term, too (R9).

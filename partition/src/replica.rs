@@ -15,10 +15,11 @@ use crate::event::{ReplicaContext, ReplicaEffect, ReplicaEvent};
 use crate::installing::Installing;
 use crate::leadership::Leadership;
 use crate::log::{LogRecord, RecoveredReplica};
+use crate::membership::members_of;
 use crate::meta_rows;
 use crate::recent_writes::RecentWrites;
 use crate::replication::{
-    Replication, ReplicationConfig, ReplicationEffect, ReplicationTiming, Role,
+    Recollection, Replication, ReplicationConfig, ReplicationEffect, ReplicationTiming, Role,
 };
 use crate::snapshot::SnapshotReading;
 use crate::transfer::EarlyRequests;
@@ -28,7 +29,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 use wire::ids::{LogIndex, NodeId, Term};
 use wire::keys::Descriptor;
-use wire::message::{Leading, LogPosition, PartitionReply, ReplicaRole, ReplicaStatus};
+use wire::message::{Configured, Leading, LogPosition, PartitionReply, ReplicaRole, ReplicaStatus};
 
 /// The most bytes of recent writes that a replica keeps in memory once the store has them.
 pub(crate) const RECENT_WRITES_BYTES_MAX: usize = 16 << 20;
@@ -88,8 +89,10 @@ pub struct ReplicaConfig {
     pub timing: ReplicaTiming,
     /// Of its random timeouts.
     pub seed: u64,
-    /// Whether it has lost its memory, and not yet said [`ReplicaEffect::Remembered`] since.
-    pub has_forgotten: bool,
+    /// What it remembers, as long as it has not said [`ReplicaEffect::Remembered`].
+    pub memory: Recollection,
+    /// What it was told of its members when it began.
+    pub told: Option<Configured>,
     /// A rule that it does not keep.
     #[cfg(feature = "mutants")]
     pub mutant: Option<crate::Mutant>,
@@ -98,6 +101,7 @@ pub struct ReplicaConfig {
 /// One partition on one node.
 #[derive(Debug)]
 pub struct Replica {
+    pub(crate) me: NodeId,
     pub(crate) timing: ReplicaTiming,
     pub(crate) incarnation: u32,
     pub(crate) descriptor: Descriptor,
@@ -168,13 +172,16 @@ impl Replica {
         let rows = meta_rows::found_at_a_start(found.results);
         let recent = RecentWrites::new(applied.newest, fed.index, RECENT_WRITES_BYTES_MAX);
         let state = CommittedState::rebuild(recent, applied.closed, applied.horizon, &rows)?;
+        let (configured, carried) = members_of(&state, &recovered.descriptor);
         let replication = Replication::new(
             ReplicationConfig {
                 me: config.me,
-                members: recovered.descriptor.members.clone(),
+                configured,
+                carried,
+                told: config.told,
                 timing: config.timing.replication,
                 seed: config.seed,
-                has_forgotten: config.has_forgotten,
+                memory: config.memory,
             },
             recovered.term,
             recovered.voted_for,
@@ -191,6 +198,7 @@ impl Replica {
             replication.last()
         );
         Ok(Replica {
+            me: config.me,
             timing: config.timing,
             incarnation,
             descriptor: recovered.descriptor,
@@ -273,12 +281,16 @@ impl Replica {
             .tick(cx.now.monotonic, cx.promised, &mut self.effects);
         self.follow_up(cx, out);
         self.on_serving_tick(cx, out);
+        self.on_change_tick(cx, out);
         self.follow_up(cx, out);
     }
 
     /// What a heartbeat to a follower says of this partition, if this replica leads it.
     pub fn heartbeat_for(&self, follower: NodeId) -> Option<Leading> {
         let leadership = self.leadership.as_ref()?;
+        if !self.replication.may_be_heard() {
+            return None;
+        }
         Some(Leading {
             partition: self.descriptor.partition,
             term: leadership.term,
@@ -371,7 +383,7 @@ impl Replica {
         self.admission = admission;
     }
 
-    /// Its range and members.
+    /// Its range, and the members that it was founded with ([`Replica::configured`] has those of today).
     pub fn descriptor(&self) -> &Descriptor {
         &self.descriptor
     }
@@ -398,6 +410,7 @@ impl Replica {
         let waiting = leadership.map_or(0, |l| l.waiting.len() + l.proposed.len());
         ReplicaStatus {
             descriptor: self.descriptor.clone(),
+            configuration: self.replication.configured().configuration.clone(),
             role,
             term: self.term(),
             leader: self.leader(),
@@ -502,6 +515,9 @@ impl Replica {
                 promised: timestamp,
             } => out.push(ReplicaEffect::Log(LogRecord::Ceiling { timestamp })),
             ReplicationEffect::Remembered => out.push(ReplicaEffect::Remembered),
+            ReplicationEffect::Removed { configured } => {
+                out.push(ReplicaEffect::Removed { configured });
+            }
             ReplicationEffect::Committed { up_to } => self.on_committed(cx, up_to, out),
             ReplicationEffect::BecameFollower { .. } => self.maybe_lose_leadership(out),
             ReplicationEffect::BecameCandidate { term } => {
@@ -512,8 +528,8 @@ impl Replica {
             ReplicationEffect::BecameLeader { term } => {
                 self.maybe_lose_leadership(out);
                 let due = cx.now.monotonic + COLLECT_EVERY;
-                let members = &self.descriptor.members;
-                self.leadership = Some(Leadership::new(term, members, due));
+                let quorum = self.replication.quorum().clone();
+                self.leadership = Some(Leadership::new(term, quorum, due));
                 out.push(ReplicaEffect::BecameLeader { term });
             }
             ReplicationEffect::TransferEnded { to, ended } => {
@@ -528,6 +544,7 @@ impl Replica {
             return;
         };
         self.end_snapshot(out);
+        leadership.change.on_leadership_lost(out);
         let partition = self.descriptor.partition;
         for to in leadership.into_askers() {
             let error = wire::message::PartitionError::LeadershipLost { partition };

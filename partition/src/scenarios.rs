@@ -6,6 +6,7 @@ mod abandoned;
 mod admission;
 mod contention;
 mod histories;
+mod membership;
 #[cfg(feature = "mutants")]
 mod mutants;
 mod not_staged;

@@ -104,7 +104,7 @@ impl Replica {
         let Some(leadership) = &mut self.leadership else {
             return reply(waiter.asker, PartitionReply::Error(self.not_leader()), out);
         };
-        if !leadership.serving || draining {
+        if !leadership.serving || draining || leadership.change.proposed.is_some() {
             let deadline = waiter.arrived + timing.wait_max;
             let waiting = &mut leadership.waiting;
             return waiting.insert(waiter, WaitFor::Serving, Some(deadline));
@@ -225,7 +225,17 @@ impl Replica {
             reply(asker, answer, out);
         }
         leadership.released.extend(released.keys);
+        let changed = leadership.on_members_applied(up_to);
         self.maybe_serve(cx, out);
+        if changed {
+            self.wake(cx, out, |leadership| leadership.waiting.take_serving());
+            let promise = self.leadership.as_ref().map(Leadership::promise);
+            self.wake(cx, out, |leadership| {
+                leadership
+                    .waiting
+                    .take_promised(promise.unwrap_or_default())
+            });
+        }
         self.wake(cx, out, |leadership| {
             leadership.waiting.take_committed(up_to)
         });
@@ -504,8 +514,12 @@ impl Replica {
     }
 
     fn collect(&mut self, cx: &ReplicaContext, question: &Question, found: &StoreAnswer) {
-        if self.replication.is_draining() || self.replication.handed_over_to().is_some() {
-            // Nothing more is proposed: the next leader collects.
+        let leadership = self.leadership.as_ref();
+        if self.replication.is_draining()
+            || self.replication.handed_over_to().is_some()
+            || leadership.is_some_and(|l| l.change.proposed.is_some())
+        {
+            // Nothing more is proposed: the next leader collects, or this one, the next time.
             return;
         }
         let held_back_max = self.timing.held_back_bytes_max;

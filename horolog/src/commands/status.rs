@@ -11,10 +11,11 @@ use crate::text::quantity;
 use crate::text::table::table;
 use clap::Args;
 use serde_json::Value;
-use wire::ids::PartitionId;
+use std::collections::BTreeSet;
+use wire::ids::{NodeId, PartitionId};
 use wire::message::{
-    ClockTrouble, MapAnswer, MemberAddress, NodeStatus, PeerStatus, ReplicaRole, ReplicaStatus,
-    Unfit,
+    ClockTrouble, Configuration, MapAnswer, MemberAddress, NodeStatus, PeerStatus, ReplicaRole,
+    ReplicaStatus, Unfit,
 };
 
 /// Show the state of all nodes and partitions
@@ -85,7 +86,10 @@ fn text(map: &MapAnswer, answers: &[Answer]) -> String {
             let best = best_replica(descriptor.partition, answers);
             let mut row = vec![descriptor.partition.to_string(), from(&descriptor.range)];
             row.extend(replica_cells(best));
-            row.push(nodes(&descriptor.members));
+            row.push(best.map_or_else(
+                || nodes(&descriptor.members),
+                |(_, replica)| members(&replica.configuration),
+            ));
             row
         })
         .collect();
@@ -159,6 +163,21 @@ fn unfit(answers: &[Answer]) -> String {
         )),
     });
     lines.collect()
+}
+
+/// Who votes; while that changes, who did before, and who learns.
+fn members(configuration: &Configuration) -> String {
+    let names = |set: &BTreeSet<NodeId>| nodes(&set.iter().copied().collect::<Vec<_>>());
+    let mut cell = names(&configuration.voters);
+    for (others, what) in [
+        (&configuration.outgoing, "instead of"),
+        (&configuration.learners, "learning:"),
+    ] {
+        if !others.is_empty() {
+            cell.push_str(&format!(" {what} {}", names(others)));
+        }
+    }
+    cell
 }
 
 /// A line for every node with replicas that have lost their memory.
@@ -390,6 +409,10 @@ fn clock_json(peer: &PeerStatus) -> Option<Value> {
     Some(object.into())
 }
 
+fn numbers(members: &BTreeSet<NodeId>) -> Vec<u32> {
+    members.iter().map(|node| node.0).collect()
+}
+
 fn replica_json(replica: &ReplicaStatus) -> Value {
     let role = match replica.role {
         ReplicaRole::Follower => "follower",
@@ -402,6 +425,9 @@ fn replica_json(replica: &ReplicaStatus) -> Value {
         .with("role", role)
         .with("term", replica.term.0)
         .with("leader", replica.leader.map(|node| node.0))
+        .with("voters", numbers(&replica.configuration.voters))
+        .with("outgoing", numbers(&replica.configuration.outgoing))
+        .with("learners", numbers(&replica.configuration.learners))
         .with("low_water", replica.low_water.0)
         .with("stored", replica.stored.0)
         .with("commit", replica.commit.0)

@@ -48,6 +48,8 @@ pub struct ClusterState {
     pub maps: Vec<MapAnswer>,
     /// What each replica holds.
     pub replicas: Vec<ReplicaContents>,
+    /// Every version that any node's store has removed, also with a replica that was no member any more.
+    pub removed: StoredVersions,
 }
 
 impl ClusterState {
@@ -82,11 +84,11 @@ impl ClusterState {
     /// All versions that the partitions ever held, by what their replicas hold and have removed.
     pub fn versions(&self) -> StoredVersions {
         let mut merged: BTreeMap<Key, BTreeMap<Timestamp, Option<Bytes>>> = BTreeMap::new();
-        for replica in &self.replicas {
-            for (key, versions) in replica.versions.iter().chain(&replica.removed) {
-                let versions = versions.iter().cloned();
-                merged.entry(key.clone()).or_default().extend(versions);
-            }
+        let held = self.replicas.iter().flat_map(|replica| &replica.versions);
+        let held = held.chain(self.replicas.iter().flat_map(|replica| &replica.removed));
+        for (key, versions) in held.chain(&self.removed) {
+            let versions = versions.iter().cloned();
+            merged.entry(key.clone()).or_default().extend(versions);
         }
         let merged = merged.into_iter();
         merged

@@ -155,6 +155,13 @@ impl Disk {
                 }
                 self.low_water.insert(*partition, base.index);
             }
+            LogRecord::ReplicaDropped { partition } => {
+                self.incarnations.remove(partition);
+                self.low_water.remove(partition);
+                for segment in &mut self.segments {
+                    segment.highest.remove(partition);
+                }
+            }
             _ => {}
         }
     }

@@ -85,6 +85,8 @@ pub struct Machine {
     /// The log ended in the middle of a write when the node started last.
     pub(super) had_torn_tail: bool,
     pub(super) store: MemoryStore,
+    /// What stores that are gone had removed: nobody else may remember that it was there.
+    pub(super) gone: Vec<VersionRow>,
     /// The store thread does one thing after another.
     pub(super) store_free_at: Duration,
     pub(super) inbox: Vec<Event>,
@@ -115,6 +117,7 @@ impl Machine {
             started: Duration::ZERO,
             had_torn_tail: false,
             store: new_store(options),
+            gone: Vec::new(),
             store_free_at: Duration::ZERO,
             inbox: Vec::new(),
             turn_scheduled: false,
@@ -206,7 +209,17 @@ impl Machine {
     pub(super) fn wipe(&mut self, options: &WorldOptions) {
         self.disk = Disk::new(options.segment_bytes);
         self.stamp = Timestamp::ZERO;
+        self.renew_store(options);
+    }
+
+    fn renew_store(&mut self, options: &WorldOptions) {
+        self.gone.extend(self.store.removed());
         self.store = new_store(options);
+    }
+
+    /// Every version that its stores have removed, also with a replica that was no member any more.
+    pub(super) fn removed(&self) -> impl Iterator<Item = VersionRow> {
+        self.gone.iter().cloned().chain(self.store.removed())
     }
 
     /// Damages a machine that is down: its log, or a row of its store. What was done, if anything was there.
@@ -245,7 +258,7 @@ impl Machine {
             let log = self.disk.recover().map_err(|error| error.to_string())?;
             let records = rebuilt_log(&log).map_err(|error| error.to_string())?;
             self.disk.replace(records);
-            self.store = new_store(options);
+            self.renew_store(options);
         }
         self.damage = None;
         self.waits_for_rebuild = false;

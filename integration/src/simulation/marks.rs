@@ -91,6 +91,12 @@ marks! {
     MemoryTold => "memory told",
     /// A lock in memory was dropped for an older transaction, or with its leader, and its gateway told.
     LockLost => "lock lost",
+    /// The members of a partition are others.
+    MembersChanged => "members changed",
+    /// A new member was told to begin a replica.
+    MemberInvited => "member invited",
+    /// A former member was told that it is none.
+    MemberRemoved => "member removed",
     /// A heartbeat met a later term.
     LaterTerm => "later term",
     /// A promise was not acknowledged.
@@ -252,6 +258,8 @@ impl Marks {
                 memory: Some(_), ..
             } => self.hit(Mark::MemoryTold),
             ReplicationMessage::HandOver { .. } => self.hit(Mark::HandedOver),
+            ReplicationMessage::Join { .. } => self.hit(Mark::MemberInvited),
+            ReplicationMessage::Removed { .. } => self.hit(Mark::MemberRemoved),
             _ => {}
         }
     }

@@ -41,6 +41,8 @@ pub enum FaultKind {
     CutClient,
     /// The leadership of some partitions is handed over, one after another.
     Transfer,
+    /// Partitions get other members, one after another.
+    Members,
     /// A disk does not finish a write for a while; the node goes on otherwise.
     StallDisk,
     /// A disk is nearly full, or as full as can be, on one node or on all; then there is room again.
@@ -65,7 +67,7 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// Every kind after which everything that is promised must hold.
-    pub const ALL: [FaultKind; 23] = [
+    pub const ALL: [FaultKind; 24] = [
         FaultKind::CrashOne,
         FaultKind::Away,
         FaultKind::Wipe,
@@ -82,6 +84,7 @@ impl FaultKind {
         FaultKind::Pause,
         FaultKind::CutClient,
         FaultKind::Transfer,
+        FaultKind::Members,
         FaultKind::StallDisk,
         FaultKind::FullDisk,
         FaultKind::DamageLog,
@@ -117,6 +120,7 @@ impl FaultKind {
             FaultKind::CutClient => "client cut off",
             FaultKind::BreakClock => "clock out of bound",
             FaultKind::Transfer => "leadership handed over",
+            FaultKind::Members => "members changed",
             FaultKind::StallDisk => "disk stalled",
             FaultKind::FullDisk => "disk full",
             FaultKind::DamageLog => "log damaged",

@@ -250,6 +250,10 @@ fn wait_until_quiet(world: &mut World) -> Result<StoredVersions, Violation> {
 }
 
 fn check_complete(state: &crate::checker::ClusterState, world: &World) -> Result<(), Violation> {
+    if world.wanted_members() > 0 {
+        let why = "a partition did not get the members that it was to have".to_owned();
+        return Err(Violation::new("progress", &[], why));
+    }
     let unwell = world.unwell();
     if !unwell.is_empty() {
         let why = format!("the nodes at {unwell:?} do not hold yet what others may count on");

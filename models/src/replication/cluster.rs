@@ -9,7 +9,8 @@ use super::scope::{Budget, Mutant, Scope};
 use bytes::Bytes;
 use clock::Timestamp;
 use partition::replication::{
-    Quorum, Replication, ReplicationConfig, ReplicationEffect, ReplicationTiming, Role,
+    Quorum, Recollection, Replication, ReplicationConfig, ReplicationEffect, ReplicationTiming,
+    Role,
 };
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
@@ -18,7 +19,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 use wire::ids::{LogIndex, NodeId, Term};
-use wire::message::{Entry, LogPosition, ReplicationMessage};
+use wire::message::{Configuration, Configured, Entry, LogPosition, ReplicationMessage};
 
 /// The nodes.
 pub const NODES: usize = 3;
@@ -179,14 +180,22 @@ fn id(node: usize) -> NodeId {
 fn core_of(node: usize, disk: &Disk, lives: u64) -> Replication {
     let config = ReplicationConfig {
         me: id(node),
-        members: (0..NODES).map(id).collect(),
+        configured: Configured {
+            configuration: Configuration::of((0..NODES).map(id)),
+            at: LogPosition::default(),
+        },
+        carried: Timestamp::ZERO,
+        told: None,
         timing: ReplicationTiming {
             heartbeat: Duration::ZERO,
             election_timeout: Duration::ZERO,
             resend_after: Duration::ZERO,
         },
         seed: lives * NODES as u64 + node as u64,
-        has_forgotten: disk.has_forgotten,
+        memory: match disk.has_forgotten {
+            true => Recollection::Lost,
+            false => Recollection::Whole,
+        },
     };
     let base = LogPosition::default();
     let entries = disk.entries.clone();
@@ -627,6 +636,6 @@ fn term_of(message: &ReplicationMessage) -> Option<Term> {
         | M::HandOver { term, .. }
         | M::Snapshot { term, .. }
         | M::SnapshotReceived { term, .. } => Some(*term),
-        M::AskMemory { .. } | M::Memory { .. } => None,
+        M::AskMemory { .. } | M::Memory { .. } | M::Join { .. } | M::Removed { .. } => None,
     }
 }

@@ -225,7 +225,8 @@ mod tests {
     use crate::node::replicas::next_incarnation;
     use bytes::Bytes;
     use clock::Timestamp;
-    use std::collections::BTreeSet;
+    use partition::replication::Recollection;
+    use std::collections::BTreeMap;
     use wire::ids::{Generation, NodeId, PartitionId, Term};
     use wire::keys::{Descriptor, KeyRange};
     use wire::message::LogPosition;
@@ -284,7 +285,10 @@ mod tests {
         let replica = &log.replicas[&PartitionId(2)];
         assert_eq!((replica.incarnation, replica.term), (2, Term(0)));
         let forgotten = crate::node::replicas::forgotten(&log).expect("reads");
-        assert_eq!(forgotten, BTreeSet::from([PartitionId(2)]));
+        assert_eq!(
+            forgotten,
+            BTreeMap::from([(PartitionId(2), Recollection::Lost)])
+        );
         assert_eq!(next_incarnation(&log).expect("reads"), 3);
     }
 

@@ -40,6 +40,7 @@ impl Node {
             map,
             local_leader: &|partition| replicas.get(&partition).and_then(Replica::leader),
             is_up: &|node| is_up(me, peers, node),
+            nodes: &|| peers.iter().map(|(node, _)| node).chain([me]).collect(),
         };
         Some(act(channel, &whereabouts))
     }

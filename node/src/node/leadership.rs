@@ -68,8 +68,15 @@ impl Node {
         for record in effects.extract_if(.., |effect| matches!(effect, ReplicaEffect::Log(_))) {
             self.do_replica_effect(now, partition, record);
         }
+        let mut removed = None;
         for effect in effects {
-            self.do_replica_effect(now, partition, effect);
+            match effect {
+                ReplicaEffect::Removed { configured } => removed = Some(configured),
+                effect => self.do_replica_effect(now, partition, effect),
+            }
+        }
+        if let Some(configured) = removed {
+            self.drop_replica(partition, configured);
         }
     }
 
@@ -130,6 +137,13 @@ impl Node {
                     self.write_founding_rows(now);
                 }
             }
+            ReplicaEffect::ChangeEnded { voters, ended } => match ended {
+                Ok(()) => tracing::info!(%partition, ?voters, "the members are changed"),
+                Err(why) => {
+                    tracing::warn!(%partition, ?voters, %why, "the members are not changed")
+                }
+            },
+            ReplicaEffect::Removed { configured } => self.drop_replica(partition, configured),
             ReplicaEffect::LostLeadership => tracing::info!(%partition, "no longer leads"),
             ReplicaEffect::TransferEnded { to, ended } => {
                 self.on_transfer_ended(now, partition, to, ended);
@@ -148,14 +162,14 @@ impl Node {
         let me = self.me();
         let mut own = Vec::new();
         for (partition, replica) in &self.replicas {
-            for member in &replica.descriptor().members {
-                let Some(leading) = replica.heartbeat_for(*member) else {
+            for member in replica.members() {
+                let Some(leading) = replica.heartbeat_for(member) else {
                     continue;
                 };
-                if me == Some(*member) {
+                if me == Some(member) {
                     own.push((*partition, leading.term));
                 } else {
-                    by_node.entry(*member).or_default().push(leading);
+                    by_node.entry(member).or_default().push(leading);
                 }
             }
         }

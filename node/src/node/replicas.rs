@@ -1,13 +1,17 @@
 //! Which replicas this node holds, and under which incarnations their rows stand in its store.
 
 use super::Node;
+use super::members::meta_record_of_incarnation;
 use super::membership::FIRST_INCARNATION;
 use crate::identity::{META_FORGOTTEN, META_INCARNATIONS};
 use crate::log_queue::Held;
 use crate::node::NodeError;
 use partition::log::{LogRecord, RecoveredLog};
+use partition::replication::Recollection;
 use partition::versions::Live;
-use std::collections::BTreeSet;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
 use wire::ids::PartitionId;
 use wire::message::Founding;
 
@@ -20,10 +24,8 @@ impl Node {
         let incarnation = self.next_incarnation;
         self.next_incarnation += 1;
         self.given.insert(incarnation);
-        self.log.push(LogRecord::Meta {
-            kind: META_INCARNATIONS,
-            body: self.next_incarnation.to_be_bytes().to_vec().into(),
-        });
+        self.log
+            .push(meta_record_of_incarnation(self.next_incarnation));
         self.hold_for_log(Held::Incarnation {
             partition,
             incarnation,
@@ -54,16 +56,20 @@ impl Node {
         if self.config.takes_part_without_memory() {
             return;
         }
-        self.forgotten = self.expected_replicas(founding).into_iter().collect();
+        let expected = self.expected_replicas(founding).into_iter();
+        self.forgotten = expected.map(|p| (p, Recollection::Lost)).collect();
         self.log.push(forgotten_record(&self.forgotten));
     }
 
     /// A replica holds everything again that others may count on.
     pub(super) fn on_remembered(&mut self, partition: PartitionId) {
-        if !self.forgotten.remove(&partition) {
+        let Some(memory) = self.forgotten.remove(&partition) else {
             return;
-        }
+        };
         self.log.push(forgotten_record(&self.forgotten));
+        if memory != Recollection::Lost {
+            return tracing::info!(%partition, "the new replica holds the change that made it one");
+        }
         tracing::info!(%partition, left = self.forgotten.len(), "holds again what it had forgotten");
         if self.forgotten.is_empty() {
             tracing::info!("every replica of this node takes part again");
@@ -84,27 +90,43 @@ impl Node {
     pub(super) fn held_back_bytes_max(&self) -> u64 {
         let founding = self.founder.founding();
         let replicas = founding.map_or(1, |founding| self.expected_replicas(founding).len());
+        let replicas = replicas.max(self.replicas.len());
         let share = self.config.held_back_bytes_max / replicas.max(1) as u64;
         share.max(HELD_BACK_BYTES_MIN)
     }
 }
 
 /// What the log says of replicas that have lost their memory.
-pub(crate) fn forgotten_record(partitions: &BTreeSet<PartitionId>) -> LogRecord {
-    let body = postcard::to_stdvec(partitions).expect("plain numbers always encode");
+pub(crate) fn forgotten_record(partitions: &BTreeMap<PartitionId, Recollection>) -> LogRecord {
+    meta_record(META_FORGOTTEN, partitions)
+}
+
+pub(super) fn meta_record<T: Serialize>(kind: u8, fact: &T) -> LogRecord {
+    let body = postcard::to_stdvec(fact).expect("plain data always encodes");
     LogRecord::Meta {
-        kind: META_FORGOTTEN,
+        kind,
         body: body.into(),
     }
 }
 
-/// Which replicas have lost their memory, as the log remembers it.
-pub(crate) fn forgotten(recovered: &RecoveredLog) -> Result<BTreeSet<PartitionId>, NodeError> {
-    let Some(body) = recovered.metas.get(&META_FORGOTTEN) else {
-        return Ok(BTreeSet::new());
+/// Which replicas have lost their memory or are new, as the log remembers it.
+pub(crate) fn forgotten(
+    recovered: &RecoveredLog,
+) -> Result<BTreeMap<PartitionId, Recollection>, NodeError> {
+    fact(recovered, META_FORGOTTEN, "list of replicas without memory")
+}
+
+/// A fact of the log's, or the empty one.
+pub(super) fn fact<T: DeserializeOwned + Default>(
+    recovered: &RecoveredLog,
+    kind: u8,
+    what: &'static str,
+) -> Result<T, NodeError> {
+    let Some(body) = recovered.metas.get(&kind) else {
+        return Ok(T::default());
     };
     postcard::from_bytes(body).map_err(|error| NodeError::Damaged {
-        what: "list of replicas without memory",
+        what,
         why: error.to_string(),
     })
 }

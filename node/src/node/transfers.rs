@@ -134,7 +134,7 @@ impl Node {
         if self.me() == Some(target) {
             return Err(TransferFailure::LeadsAlready { target });
         }
-        if !replica.descriptor().members.contains(&target) {
+        if !replica.configured().configuration.voters.contains(&target) {
             return Err(TransferFailure::NotMember { target });
         }
         match self.standing_of(now, target) {
@@ -181,7 +181,7 @@ impl Node {
             let is_behind = replica.lag_of(*member) > NEAR_ENTRIES;
             Some((is_starting, is_behind, standing.leads, *member))
         };
-        let members = replica.descriptor().members.iter();
+        let members = replica.configured().configuration.voters.iter();
         let others = members.filter(|member| self.me() != Some(**member));
         let (.., fittest) = others.filter_map(rank).min()?;
         Some(fittest)
@@ -314,7 +314,7 @@ impl Node {
         };
         let choices = self.led().into_iter().flat_map(|partition| {
             let replica = &self.replicas[&partition];
-            let members = replica.descriptor().members.iter();
+            let members = replica.configured().configuration.voters.iter();
             let near = members.filter(|member| {
                 replica.lag_of(**member) <= NEAR_ENTRIES && !replica.needs_snapshot(**member)
             });

@@ -18,7 +18,7 @@
 
 use super::{Replication, ReplicationEffect, Role, RoleState};
 use clock::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use wire::ids::{NodeId, Term};
 use wire::message::{LogPosition, ReplicationMessage};
@@ -124,10 +124,15 @@ impl Replication {
         else {
             return;
         };
-        if now.saturating_sub(canvass.asked_at) >= self.timing.heartbeat {
-            canvass.asked_at = now;
-            self.ask(out);
+        if now.saturating_sub(canvass.asked_at) < self.timing.heartbeat {
+            return;
         }
+        canvass.asked_at = now;
+        let answers: BTreeSet<NodeId> = canvass.answers.keys().copied().collect();
+        self.ask(out);
+        // A voter that lost its disk may not know that it is one, and may be needed.
+        let silent = self.others().filter(|other| !answers.contains(other));
+        self.invite(silent.collect(), out);
     }
 
     fn ask(&self, out: &mut Vec<ReplicationEffect>) {
@@ -163,6 +168,7 @@ impl Replication {
         last: LogPosition,
         out: &mut Vec<ReplicationEffect>,
     ) {
+        self.maybe_tell_removed(from, out);
         let granted = term > self.term() && last >= self.least_end() && !self.hears_leader(now);
         let term = if granted { term } else { self.term() };
         out.push(ReplicationEffect::Send {
@@ -210,6 +216,11 @@ impl Replication {
         last: LogPosition,
         out: &mut Vec<ReplicationEffect>,
     ) {
+        let is_stranger = !self.configured().configuration.has_voter(from);
+        if is_stranger && self.hears_leader(now) {
+            // It does not know that it was removed; heard, it would end one leadership after another.
+            return self.maybe_tell_removed(from, out);
+        }
         let moved = self.generation.maybe_move_to(term);
         let granted =
             term == self.term() && last >= self.least_end() && self.generation.may_vote_for(from);

@@ -1,9 +1,12 @@
 //! What a replica is told at its start, what it is, and what it wants done.
 
 use clock::Timestamp;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use wire::ids::{LogIndex, NodeId, Term};
-use wire::message::{Entry, ReplicationMessage, SnapshotChunk, TransferFailure};
+use wire::message::{
+    Configured, Entry, LogPosition, ReplicationMessage, SnapshotChunk, TransferFailure,
+};
 
 /// How long the core waits for others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,14 +25,31 @@ pub struct ReplicationTiming {
 pub struct ReplicationConfig {
     /// The node that holds it.
     pub me: NodeId,
-    /// All members, this one included.
-    pub members: Vec<NodeId>,
+    /// The members at the base of its log, or later as far as the state tells.
+    pub configured: Configured,
+    /// The highest promise that a change of members up to there carried.
+    pub carried: Timestamp,
+    /// What it was told of its members when it began: it goes by that until its log reaches as far.
+    pub told: Option<Configured>,
     /// How long it waits.
     pub timing: ReplicationTiming,
     /// Of the random election timeouts.
     pub seed: u64,
-    /// Whether it has lost its memory, and not yet said [`ReplicationEffect::Remembered`] since.
-    pub has_forgotten: bool,
+    /// What it remembers.
+    pub memory: Recollection,
+}
+
+/// What a replica remembers, as long as it has not said [`ReplicationEffect::Remembered`].
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub enum Recollection {
+    /// Everything.
+    #[default]
+    Whole,
+    /// It has lost its memory.
+    Lost,
+    /// It began here, as a new member, by the entry at this position, and was none before that others may
+    /// count on.
+    BegunAt(LogPosition),
 }
 
 /// What a replica is within its partition.
@@ -98,6 +118,11 @@ pub enum ReplicationEffect {
     /// It holds everything again that others may count on: it has not forgotten any more, which is to be
     /// made durable after everything before.
     Remembered,
+    /// It is no member any more, by this configuration, which is committed. Said once; its driver drops it.
+    Removed {
+        /// The configuration.
+        configured: Configured,
+    },
     /// It follows now: another leader, none, or in another term.
     BecameFollower {
         /// In this term.

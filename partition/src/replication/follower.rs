@@ -182,6 +182,8 @@ impl Replication {
                 return false;
             }
             self.log.truncate_from(first.index);
+            self.configurations.on_truncated(first.index);
+            self.reconfigure();
         }
         for entry in entries.into_iter().skip(known) {
             self.append(entry, out);

@@ -18,16 +18,28 @@
 //!   only for logs that reach as far.
 //! - **Promises.** What it promised was asked for by another, who tells how far it asked.
 //!
+//! - **Members.** Whoever answers tells the latest configuration in its log, and that of the furthest log says
+//!   who must answer. A change that was committed lies with another member of the configuration before it, so
+//!   from the members that it happens to know it comes to those that count; and only their ends are demanded.
+//!
+//! A new member without a replica (`Join`) has forgotten nothing: it begins at the entry that made it one,
+//! and only votes for logs that reach it. Such a log holds the change that removed it before, if it was
+//! a member once, so nothing that it did then counts for anybody whom it votes for now.
+//!
 //! All this needs one member that remembers in every quorum. Others that have forgotten too are waited
 //! for until that holds; except if nobody who remembers has ever heard of a term: then the partition is
 //! new, or every copy of it is gone.
 
+use super::configuration::quorum_of;
 use super::{Replication, ReplicationEffect};
 use clock::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use wire::ids::{NodeId, Term};
-use wire::message::{LogPosition, Memory, ReplicationMessage};
+use wire::message::{Configuration, Configured, LogPosition, Memory, ReplicationMessage};
+
+/// Nodes that are asked though they are not known to be members.
+const ALSO_ASKED_MAX: usize = 16;
 
 /// What a member that lost its memory has been told so far.
 #[derive(Clone, Debug)]
@@ -37,8 +49,12 @@ pub(super) struct Forgotten {
     /// `None`: it has forgotten too.
     answers: BTreeMap<NodeId, Option<Memory>>,
     asked_at: Option<Duration>,
+    /// Who leads, it seems, though it is none of the members known so far.
+    also_asked: BTreeSet<NodeId>,
     /// The furthest end of any log, once all have answered.
     end: Option<LogPosition>,
+    /// It is a new member by the entry at this position, and has forgotten nothing.
+    begun_at: Option<LogPosition>,
 }
 
 impl Forgotten {
@@ -47,7 +63,17 @@ impl Forgotten {
             nonce,
             answers: BTreeMap::new(),
             asked_at: None,
+            also_asked: BTreeSet::new(),
             end: None,
+            begun_at: None,
+        }
+    }
+
+    pub(super) fn begun_at(position: LogPosition) -> Forgotten {
+        Forgotten {
+            end: Some(position),
+            begun_at: Some(position),
+            ..Forgotten::new(0)
         }
     }
 }
@@ -69,9 +95,44 @@ impl Replication {
         self.last().max(told.unwrap_or_default())
     }
 
+    /// Where it began as a new member, until its log reaches that.
+    pub(super) fn floor(&self) -> LogPosition {
+        let begun_at = self.forgotten.as_ref().and_then(|f| f.begun_at);
+        begun_at.unwrap_or_default()
+    }
+
+    /// A leader invites this replica, which exists: that only tells one without memory who is a member.
+    pub(super) fn on_join(&mut self, configured: &Configured) {
+        if self.is_asking() {
+            self.learn(configured);
+        }
+    }
+
+    /// Takes a configuration that others tell, if it is newer.
+    fn learn(&mut self, configured: &Configured) {
+        let last = self.last();
+        if self.configurations.on_told(configured, last) {
+            self.reconfigure();
+        }
+    }
+
+    /// Asks this one too.
+    pub(super) fn ask_also(&mut self, leader: NodeId) {
+        let is_member = self.configured().configuration.has_voter(leader);
+        if let Some(forgotten) = &mut self.forgotten
+            && !is_member
+            && forgotten.also_asked.len() < ALSO_ASKED_MAX
+        {
+            forgotten.also_asked.insert(leader);
+        }
+    }
+
     /// Asks whoever has not told what it remembers, again and again.
     pub(super) fn ask_for_memory(&mut self, now: Duration, out: &mut Vec<ReplicationEffect>) {
-        let others: Vec<NodeId> = self.others().collect();
+        let mut others: BTreeSet<NodeId> = self.others().collect();
+        let deciding = self.deciding();
+        others.extend(deciding.voters.iter().chain(&deciding.outgoing));
+        others.remove(&self.me);
         let heartbeat = self.timing.heartbeat;
         let Some(forgotten) = &mut self.forgotten else {
             return;
@@ -82,6 +143,7 @@ impl Replication {
         }
         forgotten.asked_at = Some(now);
         let nonce = forgotten.nonce;
+        others.extend(&forgotten.also_asked);
         for to in others {
             if !matches!(forgotten.answers.get(&to), Some(Some(_))) {
                 out.push(ReplicationEffect::Send {
@@ -95,16 +157,23 @@ impl Replication {
     }
 
     pub(super) fn on_ask_memory(
-        &self,
+        &mut self,
         promised: Timestamp,
         from: NodeId,
         nonce: u64,
         out: &mut Vec<ReplicationEffect>,
     ) {
-        let memory = (!self.has_forgotten()).then(|| Memory {
+        self.maybe_tell_removed(from, out);
+        if nonce == 0 {
+            return;
+        }
+        let is_new = |forgotten: &Forgotten| forgotten.begun_at.is_some();
+        let remembers = self.forgotten.as_ref().is_none_or(is_new);
+        let memory = remembers.then(|| Memory {
             term: self.term(),
             promised,
             last: self.last(),
+            configured: self.configured().clone(),
         });
         out.push(ReplicationEffect::Send {
             to: from,
@@ -128,8 +197,12 @@ impl Replication {
             return;
         }
         // Whoever has remembered since says so; a late word that it had forgotten takes nothing back.
-        let known = forgotten.answers.entry(from).or_insert(memory);
-        *known = memory.or(*known);
+        let configured = memory.as_ref().map(|memory| memory.configured.clone());
+        let known = forgotten.answers.entry(from).or_default();
+        *known = memory.or(known.take());
+        if let Some(configured) = configured {
+            self.learn(&configured);
+        }
         self.maybe_end_asking(out);
     }
 
@@ -137,19 +210,25 @@ impl Replication {
         let Some(forgotten) = &self.forgotten else {
             return;
         };
+        let me = self.me;
         let answers = &forgotten.answers;
-        if self.others().any(|other| !answers.contains_key(&other)) {
+        let deciding = self.deciding();
+        let mut voters = deciding.voters.iter().chain(&deciding.outgoing);
+        if voters.any(|voter| *voter != me && !answers.contains_key(voter)) {
             return;
         }
         let remembers = |member: NodeId| matches!(answers.get(&member), Some(Some(_)));
         let memories = answers.values().flatten();
         let term = memories.clone().map(|m| m.term).max().unwrap_or_default();
-        let is_nowhere = self.quorum.is_reached(|member| !remembers(member));
+        // Of either set, while one takes the other's place: the old one may have decided alone.
+        let is_nowhere = quorum_of(deciding).has_majority_of(|member| !remembers(member));
         if is_nowhere && term > Term(0) {
             return;
         }
-        let promised = memories.clone().map(|m| m.promised).max();
-        let end = memories.map(|m| m.last).max().unwrap_or_default();
+        let promised = memories.map(|m| m.promised).max();
+        let of_voters = answers.iter().filter(|(by, _)| deciding.has_voter(**by));
+        let ends = of_voters.filter_map(|(_, memory)| Some(memory.as_ref()?.last));
+        let end = ends.max().unwrap_or_default();
         if let Some(forgotten) = &mut self.forgotten {
             forgotten.end = Some(end);
         }
@@ -162,6 +241,15 @@ impl Replication {
         self.maybe_remember(out);
     }
 
+    /// The members that count: those of the furthest log that was told of. What is committed with this
+    /// replica's help lies in that log; a change that it lacks never came about.
+    fn deciding(&self) -> &Configuration {
+        let answers = self.forgotten.iter().flat_map(|f| f.answers.values());
+        let furthest = answers.flatten().max_by_key(|memory| memory.last);
+        let configured = furthest.map(|memory| &memory.configured);
+        &configured.unwrap_or(self.configured()).configuration
+    }
+
     /// Ends it all once the own disk holds everything that others may count on.
     pub(super) fn maybe_remember(&mut self, out: &mut Vec<ReplicationEffect>) {
         let Some(end) = self.forgotten.as_ref().and_then(|f| f.end) else {
@@ -171,6 +259,8 @@ impl Replication {
         let term = self.term_at(index).expect("what is durable is held");
         if (LogPosition { term, index }) >= end {
             self.forgotten = None;
+            self.configurations.forget_told();
+            self.reconfigure();
             out.push(ReplicationEffect::Remembered);
         }
     }

@@ -39,6 +39,8 @@ pub(super) struct Leader {
     pub(super) sending: Option<SnapshotSending>,
     pub(super) snapshots_begun: u64,
     pub(super) snapshot_last_to: Option<NodeId>,
+    /// Who is no member by the last change, to be told once that is committed.
+    pub(super) leaving: Vec<NodeId>,
 }
 
 impl Leader {
@@ -101,11 +103,11 @@ impl Replication {
         out: &mut Vec<ReplicationEffect>,
     ) {
         let next = self.last().index.next();
-        let followers = self
-            .others()
-            .map(|follower| (follower, Progress::new(next, now)))
-            .collect();
-        self.role = RoleState::Leader(Leader {
+        let me = self.me;
+        let followers = self.members().filter(|member| *member != me);
+        let followers = followers.map(|follower| (follower, Progress::new(next, now)));
+        let followers = followers.collect();
+        self.role = RoleState::Leader(Box::new(Leader {
             followers,
             first_of_term: next,
             votes_promised,
@@ -114,7 +116,8 @@ impl Replication {
             sending: None,
             snapshots_begun: 0,
             snapshot_last_to: None,
-        });
+            leaving: Vec::new(),
+        }));
         // It holds everything that is committed.
         self.drop_snapshot(out);
         out.push(ReplicationEffect::BecameLeader { term: self.term() });
@@ -257,9 +260,14 @@ impl Replication {
         if now.saturating_sub(in_touch_since) >= timing.election_timeout {
             return self.follow(now, None, out);
         }
-        for progress in leader.followers.values_mut() {
-            progress.maybe_resend(now, timing.resend_after);
+        let mut strangers = Vec::new();
+        for (member, progress) in &mut leader.followers {
+            let is_overdue = progress.maybe_resend(now, timing.resend_after);
+            if is_overdue && progress.is_silent(now, timing.election_timeout) {
+                strangers.push(*member);
+            }
         }
+        self.invite(strangers, out);
         self.on_transfer_tick(now, out);
         self.tick_snapshot(now, out);
     }

@@ -61,6 +61,13 @@ impl Quorum {
             .expect("a quorum has at least one majority")
     }
 
+    /// Whether those for whom `is_so` holds are a majority of any of the sets.
+    pub fn has_majority_of(&self, is_so: impl Fn(NodeId) -> bool) -> bool {
+        let is_majority =
+            |set: &BTreeSet<NodeId>| set.iter().filter(|m| is_so(**m)).count() > set.len() / 2;
+        self.majorities.iter().any(is_majority)
+    }
+
     /// Whether those for whom `says_yes` holds are a quorum.
     pub fn is_reached(&self, says_yes: impl Fn(NodeId) -> bool) -> bool {
         self.highest_reached_by_quorum(says_yes)
@@ -103,6 +110,7 @@ mod tests {
         assert!(!joint.is_reached(|n| n.0 >= 3));
         assert!(joint.is_reached(|n| [2, 3, 4].contains(&n.0)));
         assert_eq!(reached(&joint, &[9, 9, 1, 2, 3]), 2);
+        assert!(joint.has_majority_of(|n| n.0 >= 4) && !joint.has_majority_of(|n| n.0 == 3));
         assert_eq!(joint.members().len(), 5);
     }
 

@@ -30,14 +30,16 @@
 //!
 //! Whoever has lost its memory takes no part until it may (`forgotten`).
 //!
-//! Left out for now: changes of members (the quorum arithmetic is ready for joint majorities).
+//! Members change by entries of the log (`configuration`, `joint_consensus`).
 
 mod candidate;
+mod configuration;
 mod effect;
 mod follower;
 mod forgotten;
 mod generation_clock;
 mod high_water_mark;
+mod joint_consensus;
 mod leader;
 mod majority_quorum;
 mod progress;
@@ -46,7 +48,9 @@ mod snapshot_receiving;
 mod snapshot_sending;
 mod transfer;
 
-pub use effect::{ReplicationConfig, ReplicationEffect, ReplicationTiming, Role};
+pub use configuration::{ConfigurationEntry, MARK};
+pub use effect::{Recollection, ReplicationConfig, ReplicationEffect, ReplicationTiming, Role};
+pub use joint_consensus::{CAUGHT_UP_ENTRIES, Change, ChangeRefused};
 pub use majority_quorum::Quorum;
 pub use progress::{
     APPEND_BYTES_MAX, APPEND_ENTRIES_MAX, IN_FLIGHT_APPENDS_MAX, IN_FLIGHT_BYTES_MAX,
@@ -58,6 +62,7 @@ pub use snapshot_sending::{SNAPSHOT_CHUNKS_MAX, SNAPSHOT_HELD_TIMES};
 use bytes::Bytes;
 use candidate::Canvass;
 use clock::Timestamp;
+use configuration::{Configurations, quorum_of};
 use follower::Follower;
 use forgotten::Forgotten;
 use generation_clock::GenerationClock;
@@ -75,6 +80,8 @@ use wire::message::{Entry, LogPosition, ReplicationMessage};
 #[derive(Clone, Debug)]
 pub struct Replication {
     me: NodeId,
+    configurations: Configurations,
+    /// Of the configuration that holds.
     quorum: Quorum,
     timing: ReplicationTiming,
     random: SplitMix64,
@@ -94,6 +101,8 @@ pub struct Replication {
     receiving: Option<SnapshotReceiving>,
     /// It has lost its memory.
     forgotten: Option<Forgotten>,
+    /// It has said that it is no member any more.
+    is_removed: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -101,7 +110,7 @@ enum RoleState {
     Follower(Follower),
     PreCandidate(Canvass),
     Candidate(Canvass),
-    Leader(Leader),
+    Leader(Box<Leader>),
 }
 
 impl Replication {
@@ -123,22 +132,24 @@ impl Replication {
     ) -> Replication {
         let ReplicationConfig {
             me,
-            members,
+            configured,
+            carried,
+            told,
             timing,
             seed,
-            has_forgotten,
+            memory,
         } = config;
-        assert!(
-            members.contains(&me),
-            "a replica is a member of its partition: {me} is not in {members:?}"
-        );
         assert!(
             timing.heartbeat * 2 <= timing.election_timeout,
             "a lost heartbeat is no reason for an election: {:?} against {:?}",
             timing.heartbeat,
             timing.election_timeout
         );
+        let mut configurations = Configurations::new(configured, carried, &entries);
         let log = ReplicatedLog::new(base, entries);
+        if let Some(told) = told {
+            configurations.on_told(&told, log.last());
+        }
         assert!(
             term >= log.last().term,
             "the term is logged before its entries: {term} against {:?}",
@@ -147,7 +158,8 @@ impl Replication {
         let commit = commit.clamp(base.index, log.last().index);
         let mut replication = Replication {
             me,
-            quorum: Quorum::of(members),
+            quorum: quorum_of(&configurations.latest().configuration),
+            configurations,
             timing,
             random: SplitMix64::new(seed),
             generation: GenerationClock::new(term, voted_for),
@@ -160,11 +172,16 @@ impl Replication {
             electable: true,
             receiving: None,
             forgotten: None,
+            is_removed: false,
         };
-        if has_forgotten {
-            let nonce = replication.random.next_u64();
-            replication.forgotten = Some(Forgotten::new(nonce));
-        }
+        replication.forgotten = match memory {
+            Recollection::Whole => None,
+            Recollection::Lost => {
+                let nonce = replication.random.next_u64().max(1);
+                Some(Forgotten::new(nonce))
+            }
+            Recollection::BegunAt(position) => Some(Forgotten::begun_at(position)),
+        };
         replication.restart_election_timer(now);
         replication
     }
@@ -181,15 +198,14 @@ impl Replication {
         out: &mut Vec<ReplicationEffect>,
     ) {
         use ReplicationMessage as M;
-        if from == self.me || !self.quorum.has_member(from) {
-            // Whoever was never a member, or no longer is, has no say.
+        if from == self.me || self.is_to_be_ignored(from, &message) {
             return;
         }
-        if self.is_asking() && !matches!(message, M::AskMemory { .. } | M::Memory { .. }) {
-            // It cannot know what it would contradict.
-            return;
-        }
+        // Whoever starts from a change of members has heard of the promise that it carried (R9).
+        let promised = promised.max(self.configurations.promised());
         match message {
+            M::Join { configured } => self.on_join(&configured),
+            M::Removed { configured } => self.on_removed(configured, out),
             M::AskMemory { nonce } => self.on_ask_memory(promised, from, nonce, out),
             M::Memory { nonce, memory } => self.on_memory(from, nonce, memory, out),
             M::PreVote { term, last } => self.on_pre_vote(now, from, term, last, out),
@@ -232,15 +248,42 @@ impl Replication {
         }
     }
 
+    /// Whether a message says nothing to this replica.
+    fn is_to_be_ignored(&mut self, from: NodeId, message: &ReplicationMessage) -> bool {
+        use ReplicationMessage as M;
+        if self.is_asking() {
+            // It cannot know what it would contradict. But who leads can tell it who its members are.
+            if let M::Append { .. } | M::Snapshot { .. } = message {
+                self.ask_also(from);
+            }
+            return !matches!(
+                message,
+                M::AskMemory { .. } | M::Memory { .. } | M::Join { .. } | M::Removed { .. }
+            );
+        }
+        let is_answer = matches!(
+            message,
+            M::PreVoteReply { .. }
+                | M::VoteReply { .. }
+                | M::Appended { .. }
+                | M::AppendRefused { .. }
+                | M::SnapshotReceived { .. }
+        );
+        is_answer && !self.configured().configuration.has_member(from)
+    }
+
     /// Time has passed: elections, check-quorum, overdue answers.
     pub fn tick(&mut self, now: Duration, promised: Timestamp, out: &mut Vec<ReplicationEffect>) {
+        let promised = promised.max(self.configurations.promised());
         self.ask_for_memory(now, out);
         if let RoleState::Leader(_) = self.role {
             self.on_leader_tick(now, out);
-        } else if self.has_forgotten() {
-            // It stands for nothing.
+        } else if self.is_asking() {
+            // It stands for nothing, and asks already.
         } else if now < self.election_due {
             self.maybe_ask_again(now, out);
+        } else if self.has_forgotten() || !self.may_stand() {
+            self.ask_whether_member(now, out);
         } else if self.electable {
             self.on_election_timeout(now, promised, out);
         }
@@ -268,8 +311,11 @@ impl Replication {
     /// Ends a turn: a leader sends to its followers what was appended or committed in it, a follower
     /// answers what it was sent. Must be called at the end of every turn, after all else.
     pub fn flush(&mut self, now: Duration, out: &mut Vec<ReplicationEffect>) {
-        self.send_appends(now, out);
-        self.send_snapshot(now, out);
+        if self.may_be_heard() {
+            self.send_appends(now, out);
+            self.send_snapshot(now, out);
+        }
+        self.maybe_leave(now, out);
         self.acknowledge(out);
         self.maybe_remember(out);
         self.logged_in_turn = false;
@@ -339,6 +385,19 @@ impl Replication {
         self.electable = electable;
     }
 
+    /// Whether others may hear that it leads in its term: always, unless it elected itself alone and its
+    /// vote may not be on its disk yet. *Heard of before, its term could after a crash be another's, or
+    /// begin anew with other entries.*
+    pub fn may_be_heard(&self) -> bool {
+        match &self.role {
+            RoleState::Leader(leader) => {
+                let is_alone = self.quorum.is_reached(|member| member == self.me);
+                !is_alone || self.durable() >= leader.first_of_term()
+            }
+            _ => false,
+        }
+    }
+
     /// What it is.
     pub fn role(&self) -> Role {
         match &self.role {
@@ -376,9 +435,9 @@ impl Replication {
         self.leader().or(other)
     }
 
-    /// All members, this one included.
-    pub fn members(&self) -> impl Iterator<Item = NodeId> {
-        self.quorum.members().into_iter()
+    /// All members, this one included if it is one.
+    pub fn members(&self) -> impl Iterator<Item = NodeId> + use<> {
+        self.configured().configuration.members().into_iter()
     }
 
     /// The high-water mark: everything up to it is durable at a majority.
@@ -477,6 +536,7 @@ impl Replication {
             self.commit()
         );
         self.log.discard(up_to);
+        self.configurations.on_discarded(self.log.base().index);
     }
 
     /// Asserts what must hold between any two turns, as far as it is cheap.
@@ -495,6 +555,13 @@ impl Replication {
             last.term <= self.term(),
             "no entry is of a later term than its log: {last:?} against {}",
             self.term()
+        );
+        self.configurations.invariants(base.index, last);
+        assert_eq!(
+            self.quorum,
+            quorum_of(&self.configured().configuration),
+            "it counts by the configuration that holds, of {:?}",
+            self.configured().at
         );
         match &self.role {
             RoleState::Leader(leader) => {
@@ -532,7 +599,7 @@ impl Replication {
         self.election_due = now + timeout + Duration::from_nanos(extra);
     }
 
-    /// All members but this one.
+    /// All voters but this one.
     fn others(&self) -> impl Iterator<Item = NodeId> + use<> {
         let me = self.me;
         self.quorum
@@ -552,6 +619,9 @@ impl Replication {
     /// Adds an entry to the log in memory and on disk.
     fn append(&mut self, entry: Entry, out: &mut Vec<ReplicationEffect>) {
         self.log.append(entry.clone());
+        if self.configurations.on_appended(&entry) {
+            self.reconfigure();
+        }
         self.logged_in_turn = true;
         out.push(ReplicationEffect::LogEntry(entry));
     }

@@ -66,6 +66,7 @@ pub(super) struct Progress {
     waiting_since: Duration,
     /// When it was heard last in this term.
     contact: Duration,
+    was_heard: bool,
     needs_snapshot: bool,
     /// It has installed a snapshot, and does not hold yet what was committed meanwhile.
     catching_up: bool,
@@ -90,6 +91,7 @@ impl Progress {
             commit_told: LogIndex(0),
             waiting_since: now,
             contact: now,
+            was_heard: false,
             needs_snapshot: false,
             catching_up: false,
         }
@@ -103,6 +105,11 @@ impl Progress {
     /// When it was heard last.
     pub(super) fn contact(&self) -> Duration {
         self.contact
+    }
+
+    /// Whether it was not heard in this term yet, or not for so long.
+    pub(super) fn is_silent(&self, now: Duration, patience: Duration) -> bool {
+        !self.was_heard || now.saturating_sub(self.contact) >= patience
     }
 
     pub(super) fn needs_snapshot(&self) -> bool {
@@ -134,6 +141,7 @@ impl Progress {
     /// It was heard.
     pub(super) fn on_contact(&mut self, now: Duration) {
         self.contact = self.contact.max(now);
+        self.was_heard = true;
     }
 
     /// Whether entries may be sent, and from where. What lies below the leader's `base` cannot be.
@@ -241,19 +249,20 @@ impl Progress {
         self.probe();
     }
 
-    /// If an answer is overdue, begins to look for where the logs part again.
-    pub(super) fn maybe_resend(&mut self, now: Duration, resend_after: Duration) {
+    /// If an answer is overdue, begins to look for where the logs part again. Says whether it was.
+    pub(super) fn maybe_resend(&mut self, now: Duration, resend_after: Duration) -> bool {
         let waits = match &self.mode {
             Mode::Probing { asked } => *asked,
             Mode::Pipelining { in_flight } => !in_flight.is_empty(),
         };
         if !waits || now.saturating_sub(self.waiting_since) < resend_after {
-            return;
+            return false;
         }
         if matches!(self.mode, Mode::Pipelining { .. }) {
             self.next = self.matched.next();
         }
         self.probe();
+        true
     }
 
     fn probe(&mut self) {

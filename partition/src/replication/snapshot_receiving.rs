@@ -19,9 +19,10 @@
 
 use super::replicated_log::ReplicatedLog;
 use super::{Replication, ReplicationEffect, Role, RoleState};
+use clock::Timestamp;
 use std::time::Duration;
 use wire::ids::{NodeId, Term};
-use wire::message::{LogPosition, ReplicationMessage, SnapshotChunk};
+use wire::message::{Configured, LogPosition, ReplicationMessage, SnapshotChunk};
 
 /// A snapshot that comes in.
 #[derive(Clone, Debug)]
@@ -166,9 +167,14 @@ impl Replication {
     }
 
     /// All of the snapshot is written for good: puts its position in place of the log.
+    ///
+    /// `configured`: the members by the snapshot's state; `carried`: the highest promise that a change of
+    /// members up to there carried.
     pub fn install_snapshot(
         &mut self,
         now: Duration,
+        configured: &Configured,
+        carried: Timestamp,
         out: &mut Vec<ReplicationEffect>,
     ) -> Installed {
         let Some(receiving) = &self.receiving else {
@@ -193,6 +199,9 @@ impl Replication {
         let is_present = receiving.term == self.term();
         self.receiving = None;
         self.log = ReplicatedLog::new(position, Vec::new());
+        let known = configured.clone();
+        self.configurations.on_installed(known, carried, position);
+        self.reconfigure();
         self.commit.maybe_raise(position.index);
         self.logged_in_turn = true;
         // Whoever was asked for a vote was told of the log that is gone.

@@ -89,7 +89,7 @@ impl Replication {
         let deadline = now + self.timing.election_timeout * CATCH_UP_TIMEOUTS;
         let drain_for = self.timing.heartbeat / 2;
         let (known, me) = (self.leader(), self.me);
-        let is_member = self.quorum.has_member(to);
+        let is_member = self.configured().configuration.voters.contains(&to);
         let RoleState::Leader(leader) = &mut self.role else {
             return Err(TransferFailure::NotLeader { leader: known });
         };
@@ -123,6 +123,11 @@ impl Replication {
     /// Whether the leader must evaluate nothing, so that what is under way can come to its end.
     pub fn is_draining(&self) -> bool {
         self.phase() == Some(Phase::Draining)
+    }
+
+    /// Whether a transfer is under way, before the hand-over.
+    pub fn is_transferring(&self) -> bool {
+        matches!(self.phase(), Some(Phase::CatchingUp | Phase::Draining))
     }
 
     /// Whether everything is committed and durable at the target: time to hand over.
@@ -198,7 +203,7 @@ impl Replication {
             Role::PreCandidate => true,
             Role::Candidate | Role::Leader => false,
         };
-        if is_of_this_term && may_stand && self.electable {
+        if is_of_this_term && may_stand && self.electable && self.may_stand() {
             self.stand(now, promised, Some(high_water), out);
         }
     }

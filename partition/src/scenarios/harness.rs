@@ -5,6 +5,7 @@
 
 use crate::fixtures::{attempt, id, key, name, ts};
 use crate::log::{LogRecord, RecoveredReplica};
+use crate::replication::{ChangeRefused, Recollection};
 use crate::versions::{MemoryStore, Store, StoreReport, StoreTask};
 use crate::{
     Asker, Replica, ReplicaConfig, ReplicaContext, ReplicaEffect, ReplicaEvent, ReplicaTiming,
@@ -155,6 +156,17 @@ impl World {
         self.replica.tick(&cx, &mut out);
         self.replica.end_turn(&cx, &mut out);
         self.keep(out);
+    }
+
+    /// Begins to change the members.
+    pub(super) fn change_members(&mut self, voters: &[u32]) -> Result<(), ChangeRefused> {
+        let now = self.now;
+        let cx = ReplicaContext {
+            now: &now,
+            promised: Timestamp::ZERO,
+        };
+        let voters = voters.iter().map(|node| NodeId(*node)).collect();
+        self.replica.change_members(&cx, voters)
     }
 
     /// Begins to hand over the leadership.
@@ -381,7 +393,8 @@ fn open(
         me: ME,
         timing: ReplicaTiming::default(),
         seed: 1,
-        has_forgotten: false,
+        memory: Recollection::Whole,
+        told: None,
         #[cfg(feature = "mutants")]
         mutant,
     };

@@ -2,6 +2,7 @@
 
 use super::harness::*;
 use super::histories::caught;
+use super::membership::{change_of_a_leader, placed_after};
 use super::replication::elected;
 use super::transfer::{committed_at, elected_after_a_handover_to_another_term};
 use crate::Mutant;
@@ -23,6 +24,13 @@ fn random_histories_notice_mutants() {
         let seed = caught(mutant, 400);
         assert!(seed.is_some(), "nothing notices {mutant:?}");
     }
+}
+
+#[test]
+fn a_change_of_members_without_the_promise_lets_a_write_below_what_was_read() {
+    let change = change_of_a_leader(Some(Mutant::MembersWithoutPromise));
+    // The leader that made the change may have answered up to its promise.
+    assert!(placed_after(&change) <= at(1_400));
 }
 
 #[test]

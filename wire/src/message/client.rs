@@ -1,8 +1,8 @@
 //! What a client asks of its gateway.
 
 use super::{
-    Change, Guard, LockLoss, LockWait, Locked, Operation, OutcomeAnswer, ReadRequest, ReadResult,
-    Rival, TransactionName, TransferFailure, Transferred, VersionedValue,
+    Change, Configuration, Guard, LockLoss, LockWait, Locked, Operation, OutcomeAnswer,
+    ReadRequest, ReadResult, Rival, TransactionName, TransferFailure, Transferred, VersionedValue,
 };
 use crate::ids::{ClusterId, LogIndex, NodeId, PartitionId, Term, TransactionId};
 use crate::keys::{Descriptor, Key, KeyRange};
@@ -442,6 +442,8 @@ pub enum ReplicaRole {
 pub struct ReplicaStatus {
     /// Which partition.
     pub descriptor: Descriptor,
+    /// Its members, as this replica's log has them.
+    pub configuration: Configuration,
     /// What this replica is.
     pub role: ReplicaRole,
     /// Its term.

@@ -12,6 +12,8 @@
 //! | [`ReplicationMessage::Append`] | leader → follower | yes | on the follower's disk |
 //! | [`ReplicationMessage::Vote`] | candidate → member | yes | on the voter's disk |
 //! | [`ReplicationMessage::HandOver`] | leader → follower | yes: it counts in its term only | the follower's log, before it is sent |
+//! | [`ReplicationMessage::Join`] | leader → member without a replica | yes: an earlier one than what is known changes nothing | the receiver's log, before it says anything |
+//! | [`ReplicationMessage::Removed`] | member or former member → former member | yes: likewise | a quorum's logs, before it is sent |
 //! | [`Heartbeat`] | leading node → member node | yes | the answer is bounded by the durable ceiling |
 //! | [`PeerMessage::ClockProbe`], `ClockReading` | node → node | yes; it is heard whatever the frame's stamp | no |
 //! | [`FoundingMessage`] | founder → founder | yes | ballots and values are on the acceptor's disk |
@@ -43,7 +45,9 @@ pub use peer::{
     PeerMessage, RequestNumber,
 };
 pub use record::{ChangeRecord, Decision, OutcomeAnswer, RecordAnswer, RecordChange, RecordState};
-pub use replication::{Entry, LogPosition, Memory, ReplicationMessage, SnapshotChunk};
+pub use replication::{
+    Configuration, Configured, Entry, LogPosition, Memory, ReplicationMessage, SnapshotChunk,
+};
 pub use transaction::{
     Change, Condition, Guard, Operation, OperationKind, ReadRequest, ReadResult, Rival, Row,
     TransactionName, VersionedValue,

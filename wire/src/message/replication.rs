@@ -1,10 +1,11 @@
 //! What replicas of one partition say to each other (patterns Replicated Log, Leader and Followers;
 //! Ongaro, *Consensus: Bridging Theory and Practice*, 2014).
 
-use crate::ids::{LogIndex, Term};
+use crate::ids::{LogIndex, NodeId, Term};
 use bytes::Bytes;
 use clock::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// Index and term of an entry; ordered as Raft compares logs: term first.
 #[derive(
@@ -52,8 +53,59 @@ pub struct SnapshotChunk {
     pub body: Bytes,
 }
 
+/// The members of a partition (joint consensus; Ongaro 2014, section 4.3).
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct Configuration {
+    /// Of whom a majority decides.
+    pub voters: BTreeSet<NodeId>,
+    /// Of whom a majority must agree too, while one set of voters takes another's place; else nobody.
+    pub outgoing: BTreeSet<NodeId>,
+    /// Who gets the log and decides nothing.
+    pub learners: BTreeSet<NodeId>,
+}
+
+impl Configuration {
+    /// These voters and nobody else.
+    pub fn of(voters: impl IntoIterator<Item = NodeId>) -> Configuration {
+        Configuration {
+            voters: voters.into_iter().collect(),
+            ..Configuration::default()
+        }
+    }
+
+    /// Whether one set of voters is taking another's place.
+    pub fn is_joint(&self) -> bool {
+        !self.outgoing.is_empty()
+    }
+
+    /// Whether a node has a vote.
+    pub fn has_voter(&self, node: NodeId) -> bool {
+        self.voters.contains(&node) || self.outgoing.contains(&node)
+    }
+
+    /// Whether a node is a member of any kind.
+    pub fn has_member(&self, node: NodeId) -> bool {
+        self.has_voter(node) || self.learners.contains(&node)
+    }
+
+    /// All members, without doubles.
+    pub fn members(&self) -> BTreeSet<NodeId> {
+        let all = self.voters.iter().chain(&self.outgoing);
+        all.chain(&self.learners).copied().collect()
+    }
+}
+
+/// A configuration, and the entry of the log that brought it.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct Configured {
+    /// Who is what.
+    pub configuration: Configuration,
+    /// The entry; zero for the members that a partition was founded with.
+    pub at: LogPosition,
+}
+
 /// What a member knows that another, which has forgotten it, may have helped to bring about.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Memory {
     /// The latest term that it knows of.
     pub term: Term,
@@ -61,6 +113,8 @@ pub struct Memory {
     pub promised: Timestamp,
     /// The end of its log.
     pub last: LogPosition,
+    /// The latest configuration in its log.
+    pub configured: Configured,
 }
 
 /// A message between replicas of one partition.
@@ -162,5 +216,15 @@ pub enum ReplicationMessage {
         nonce: u64,
         /// What it knows; `None`: it has lost its memory too.
         memory: Option<Memory>,
+    },
+    /// From a leader or candidate to a member of which it hears nothing: whoever holds no replica begins one.
+    Join {
+        /// The configuration that names it.
+        configured: Configured,
+    },
+    /// This configuration is committed, and names the receiver no more.
+    Removed {
+        /// The configuration.
+        configured: Configured,
     },
 }

@@ -364,6 +364,7 @@ fn request_errors() -> Vec<RequestError> {
 fn replica(role: ReplicaRole) -> ReplicaStatus {
     ReplicaStatus {
         descriptor: descriptor(),
+        configuration: configured().configuration,
         role,
         term: Term(1),
         leader: Some(NodeId(2)),
@@ -925,9 +926,30 @@ fn replication_messages() -> Vec<ReplicationMessage> {
                 term,
                 promised: ts(3),
                 last,
+                configured: configured(),
             }),
         },
+        ReplicationMessage::Join {
+            configured: configured(),
+        },
+        ReplicationMessage::Removed {
+            configured: configured(),
+        },
     ]
+}
+
+fn configured() -> Configured {
+    Configured {
+        configuration: Configuration {
+            voters: [NodeId(1), NodeId(2)].into(),
+            outgoing: [NodeId(2), NodeId(3)].into(),
+            learners: [NodeId(4)].into(),
+        },
+        at: LogPosition {
+            term: Term(1),
+            index: LogIndex(2),
+        },
+    }
 }
 
 fn unfit() -> Vec<Unfit> {

@@ -68,7 +68,7 @@ variants! {
     Decision: Committed Aborted;
     OutcomeAnswer: Committed Aborted Staging NoLongerKept;
     ReplicationMessage: PreVote PreVoteReply Vote VoteReply Append Appended AppendRefused HandOver
-        Snapshot SnapshotReceived AskMemory Memory;
+        Snapshot SnapshotReceived AskMemory Memory Join Removed;
     ReadRequest: Get Scan;
     ReadResult: Value Rows;
     Condition: Exists Absent Equals NotEquals VersionIs AtLeast AtMost;

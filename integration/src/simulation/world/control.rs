@@ -86,8 +86,11 @@ impl World {
         is_control
     }
 
-    /// Whether some replica still holds a marker or a record.
+    /// Whether some replica still holds a marker or a record, or is to get other members.
     pub(in crate::simulation) fn has_left_over(&self) -> Result<bool, String> {
+        if self.wanted_members() > 0 {
+            return Ok(true);
+        }
         for machine in &self.machines {
             if machine.has_left_over()? {
                 return Ok(true);
@@ -112,6 +115,10 @@ impl World {
         }
         for machine in &self.machines {
             state.replicas.extend(machine.contents()?);
+            for row in machine.removed() {
+                let versions = state.removed.entry(row.key).or_default();
+                versions.push((row.timestamp, row.value));
+            }
         }
         Ok(state)
     }

@@ -103,6 +103,7 @@ impl World {
             FaultKind::DiskError => self.machines[seat].disk_fails = true,
             FaultKind::Pause => self.pause(seat, fault.lasts),
             FaultKind::Transfer => self.begin_transfers(random),
+            FaultKind::Members => self.want_members(random),
             FaultKind::StallDisk => self.stall_disk(seat, fault.lasts),
             FaultKind::FullDisk => {
                 for seat in &fault.seats {
@@ -161,6 +162,7 @@ impl World {
             }
             FaultKind::BreakClock => self.mend_clock(seat),
             FaultKind::SlowDisk | FaultKind::StallDisk => self.mend_disk(seat),
+            FaultKind::Members => self.want_members(&mut SplitMix64::new(!fault.seed)),
             FaultKind::Transfer => self.begin_transfers(&mut SplitMix64::new(!fault.seed)),
             FaultKind::DiskError => {
                 self.machines[seat].disk_fails = false;

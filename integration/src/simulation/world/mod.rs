@@ -18,6 +18,7 @@ mod control;
 mod damage;
 mod faults;
 mod links;
+mod members;
 mod nodes;
 
 pub use control::ControlReply;
@@ -35,9 +36,10 @@ use crate::workload::{Plan, Workload};
 use asides::Aside;
 use clients::Session;
 use node::{Effect, Event};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use wire::SplitMix64;
+use wire::ids::{NodeId, PartitionId};
 use wire::message::{ClientReply, ClientRequest, FoundingMessage};
 
 /// Something that will happen.
@@ -123,6 +125,8 @@ enum Happening {
     },
     /// A node gets power.
     Start { seat: Seat },
+    /// A partition whose members are to change is looked after.
+    GoOnChanging { partition: PartitionId },
     /// The nemesis strikes.
     Strike,
     /// A part of a fault begins.
@@ -164,6 +168,8 @@ pub struct World {
     faults: BTreeMap<FaultKind, u64>,
     marks: Marks,
     wild_bursts: u32,
+    /// The voters that partitions are to have and do not have yet.
+    wanted_members: BTreeMap<PartitionId, BTreeSet<NodeId>>,
     control_replies: BTreeMap<u64, (Duration, ClientReply)>,
     control_requests: u64,
     random: SplitMix64,
@@ -205,6 +211,7 @@ impl World {
             faults: BTreeMap::new(),
             marks: Marks::default(),
             wild_bursts: 0,
+            wanted_members: BTreeMap::new(),
             control_replies: BTreeMap::new(),
             control_requests: 0,
             random,
@@ -442,6 +449,7 @@ impl World {
             Happening::StoreFailed { seat, boot } => self.store_failed(seat, boot),
             Happening::Rebuild { seat } => self.rebuild(seat),
             Happening::Start { seat } => self.start(seat),
+            Happening::GoOnChanging { partition } => self.go_on_changing(partition),
             Happening::Strike => self.strike(),
             Happening::FaultBegins(fault) => self.part_begins(fault),
             Happening::FaultEnds(fault) => self.end_fault(&fault),

@@ -8,10 +8,12 @@ fn wiped(members: u32) -> (Scene, u64) {
     let mut scene = Scene::new(members, 0, &[]);
     let config = ReplicationConfig {
         me: node(1),
-        members: (1..=members).map(NodeId).collect(),
+        configured: founded(1..=members),
+        carried: Timestamp::ZERO,
+        told: None,
         timing: TIMING,
         seed: 1,
-        has_forgotten: true,
+        memory: Recollection::Lost,
     };
     let base = LogPosition::default();
     let replication = Replication::new(config, Term(0), None, base, vec![], LogIndex(0), at(0));
@@ -35,10 +37,16 @@ fn memory(term: u64, promised: u64, last: LogPosition) -> Option<Memory> {
         term: Term(term),
         promised: Timestamp::from_bits(promised),
         last,
+        configured: founded(1..=3),
     })
 }
 
 fn told(scene: &mut Scene, by: u32, nonce: u64, memory: Option<Memory>, expected: &[&str]) {
+    let configured = scene.replication.configured().clone();
+    let memory = memory.map(|memory| Memory {
+        configured,
+        ..memory
+    });
     scene.step(by, ReplicationMessage::Memory { nonce, memory }, expected);
 }
 
@@ -113,7 +121,8 @@ fn then_it_votes_for_logs_that_reach_the_furthest_end_and_for_no_others() {
         position(4, 9),
         &["log t6 for n2", "n2 <= VoteReply t6 true promised 0"],
     );
-    scene.tick(at(60_000), &[]);
+    // It never stands; but it may be a member no more.
+    scene.tick(at(60_000), &["n2 <- AskMemory", "n3 <- AskMemory"]);
     // It remembers once its disk holds as much.
     scene.append(
         2,
@@ -156,7 +165,9 @@ fn a_snapshot_brings_the_memory_back_too() {
     scene.turn(
         |replication, out| {
             replication.on_snapshot_stored(1, out);
-            assert_eq!(replication.install_snapshot(now, out), Installed::Now);
+            let members = replication.configured().clone();
+            let installed = replication.install_snapshot(now, &members, Timestamp::ZERO, out);
+            assert_eq!(installed, Installed::Now);
         },
         &[
             "n2 <- SnapshotReceived t6 #1 1",
@@ -203,7 +214,11 @@ fn a_member_tells_what_it_knows() {
     let mut scene = Scene::new(3, 4, &[entry(2, 1, "a")]);
     scene.promised = Timestamp::from_bits(70);
     let ask = ReplicationMessage::AskMemory { nonce: 3 };
-    scene.step(2, ask.clone(), &["n2 <= Memory t4 last t2.i1 promised 70"]);
+    scene.step(
+        2,
+        ask.clone(),
+        &["n2 <= Memory t4 last t2.i1 promised 70 members 1 2 3 @t0.i0"],
+    );
     let (mut scene, _) = wiped(3);
     scene.step(2, ask, &["n2 <= Memory none"]);
 }

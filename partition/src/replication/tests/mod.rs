@@ -11,13 +11,15 @@ mod discarding;
 mod election;
 mod following;
 mod forgotten;
+mod joint_consensus;
 mod leading;
 mod simulation;
 mod snapshots;
 mod transferring;
 
 use super::*;
-use wire::message::SnapshotChunk;
+use std::collections::BTreeSet;
+use wire::message::{Configuration, Configured, SnapshotChunk};
 
 /// The timing of all tests.
 pub(super) const TIMING: ReplicationTiming = ReplicationTiming {
@@ -103,11 +105,50 @@ fn show_message(message: &ReplicationMessage) -> String {
             memory: Some(memory),
             ..
         } => format!(
-            "Memory {} last {} promised {}",
+            "Memory {} last {} promised {} members {}",
             memory.term,
             show(memory.last),
-            memory.promised.to_bits()
+            memory.promised.to_bits(),
+            show_configured(&memory.configured)
         ),
+        M::Join { configured } => format!("Join {}", show_configured(configured)),
+        M::Removed { configured } => format!("Removed {}", show_configured(configured)),
+    }
+}
+
+/// `1 2 4, outgoing 1 2 3, learning 5 @t1.i3`
+pub(super) fn show_configured(configured: &Configured) -> String {
+    let set = |set: &BTreeSet<NodeId>| {
+        let names: Vec<String> = set.iter().map(|node| node.0.to_string()).collect();
+        names.join(" ")
+    };
+    let Configuration {
+        voters,
+        outgoing,
+        learners,
+    } = &configured.configuration;
+    let mut shown = set(voters);
+    for (what, others) in [("outgoing", outgoing), ("learning", learners)] {
+        if !others.is_empty() {
+            shown += &format!(", {what} {}", set(others));
+        }
+    }
+    format!("{shown} @{}", show(configured.at))
+}
+
+/// The body of an entry, or the configuration that it brings.
+fn show_body(body: &Bytes) -> String {
+    match ConfigurationEntry::decode(body) {
+        None => format!("{:?}", String::from_utf8_lossy(body)),
+        Some(entry) => {
+            let configured = Configured {
+                configuration: entry.configuration,
+                at: LogPosition::default(),
+            };
+            let shown = show_configured(&configured);
+            let members = shown.strip_suffix(" @t0.i0").expect("it ends so");
+            format!("members {members} promised {}", entry.promised.to_bits())
+        }
     }
 }
 
@@ -122,8 +163,7 @@ fn show_effect(effect: &ReplicationEffect) -> String {
     use ReplicationEffect as E;
     match effect {
         E::LogEntry(entry) => {
-            let body = String::from_utf8_lossy(&entry.body);
-            format!("log {} {body:?}", show(entry.position()))
+            format!("log {} {}", show(entry.position()), show_body(&entry.body))
         }
         E::LogHardState { term, voted_for } => match voted_for {
             Some(voted_for) => format!("log {term} for {voted_for}"),
@@ -143,6 +183,7 @@ fn show_effect(effect: &ReplicationEffect) -> String {
         E::DropSnapshot => "drop snapshot".to_owned(),
         E::Promised { promised } => format!("promised {}", promised.to_bits()),
         E::Remembered => "remembers".to_owned(),
+        E::Removed { configured } => format!("is removed by {}", show_configured(configured)),
         E::Committed { up_to } => format!("committed {up_to}"),
         E::BecameFollower { term, leader } => match leader {
             Some(leader) => format!("follows {leader} in {term}"),
@@ -154,6 +195,14 @@ fn show_effect(effect: &ReplicationEffect) -> String {
         E::TransferEnded {
             ended: Err(why), ..
         } => format!("not handed over: {why}"),
+    }
+}
+
+/// The members that a partition begins with.
+pub(super) fn founded(members: impl IntoIterator<Item = u32>) -> Configured {
+    Configured {
+        configuration: Configuration::of(members.into_iter().map(NodeId)),
+        at: LogPosition::default(),
     }
 }
 
@@ -171,10 +220,12 @@ impl Scene {
     pub(super) fn new(members: u32, term: u64, entries: &[Entry]) -> Scene {
         let config = ReplicationConfig {
             me: node(1),
-            members: (1..=members).map(NodeId).collect(),
+            configured: founded(1..=members),
+            carried: Timestamp::ZERO,
+            told: None,
             timing: TIMING,
             seed: 1,
-            has_forgotten: false,
+            memory: Recollection::Whole,
         };
         let replication = Replication::new(
             config,

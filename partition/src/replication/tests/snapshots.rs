@@ -324,7 +324,9 @@ fn a_snapshot_takes_the_place_of_a_log_that_ends_below_it() {
     let now = scene.now;
     scene.turn(
         |replication, out| {
-            assert_eq!(replication.install_snapshot(now, out), Installed::Now);
+            let members = replication.configured().clone();
+            let installed = replication.install_snapshot(now, &members, Timestamp::ZERO, out);
+            assert_eq!(installed, Installed::Now);
         },
         &["follows n2 in t2", "n2 <= Appended t2 i9"],
     );
@@ -382,7 +384,10 @@ fn nothing_is_installed_while_entries_are_on_their_way_to_the_disk() {
     let now = scene.now;
     let install = |scene: &mut Scene, became| {
         let mut out = Vec::new();
-        assert_eq!(scene.replication.install_snapshot(now, &mut out), became);
+        let members = scene.replication.configured().clone();
+        let replication = &mut scene.replication;
+        let installed = replication.install_snapshot(now, &members, Timestamp::ZERO, &mut out);
+        assert_eq!(installed, became);
     };
     install(&mut scene, Installed::Later);
     scene.durable(1, 1, &[]);

@@ -34,11 +34,16 @@ impl World {
                 "the leader of {term} starts from {start:?}, that of {earlier} answered at {answered}"
             );
         }
+        let is_heard = replication.may_be_heard();
         let other = self.elected.insert(term, (member, start));
         assert!(
-            other.is_none(),
+            other.is_none() || self.unheard.contains(&term),
             "{member} and {other:?} were elected in {term}"
         );
+        self.unheard.remove(&term);
+        if !is_heard {
+            self.unheard.insert(term);
+        }
         self.deeds.elections += 1;
     }
 
@@ -56,11 +61,14 @@ impl World {
             }
             assert_eq!(at, self.committed.len(), "committed in order");
             let position = entry.position();
-            let disks = self.machines.values().filter(|m| m.disk.holds(position));
-            let count = disks.count();
+            // By the members of then, or of now: a change may have come in between.
+            let replication = self.running(member);
+            let holds = |m: NodeId| self.machines[&m].disk.holds(position);
+            let then = quorum_of(&replication.configured_at(entry.index).configuration);
+            let disks: Vec<NodeId> = self.members().into_iter().filter(|m| holds(*m)).collect();
             assert!(
-                count > self.machines.len() / 2,
-                "{position:?} is committed, but on {count} disks only"
+                then.is_reached(holds) || replication.quorum().is_reached(holds),
+                "{position:?} is committed, but on the disks of {disks:?} only: {then:?}"
             );
             self.committed.push(entry);
             self.deeds.committed += 1;
@@ -84,10 +92,15 @@ impl World {
         }
         let known = machine.promises.entry(by).or_default();
         *known = promise.max(*known);
+        if !replication.is_configuration_committed() {
+            // From its proposal until it is applied, nothing is extended.
+            return;
+        }
         let obtained = replication
             .quorum
             .highest_reached_by_quorum(|m| machine.promises.get(&m).copied().unwrap_or_default());
-        self.obtained.insert(term, obtained);
+        let known = self.obtained.entry(term).or_default();
+        *known = obtained.max(*known);
         for (later, (_, start)) in self.elected.range(term.next()..) {
             assert!(
                 start.is_handed_over || start.at >= obtained,
@@ -114,7 +127,8 @@ impl World {
         self.faults = Faults::none();
         self.cut_off.clear();
         for member in self.members() {
-            if self.machine(member).running.is_none() {
+            let machine = self.machine(member);
+            if machine.disk.exists && machine.running.is_none() {
                 self.start(member);
             }
         }
@@ -126,7 +140,9 @@ impl World {
             self.committed.len()
         );
         let (_, (leader, _)) = self.elected.last_key_value().expect("elected");
-        for member in self.members() {
+        let members = self.running(*leader).members().collect::<Vec<_>>();
+        self.check_changed(*leader);
+        for member in members {
             let replication = self.running(member);
             assert_eq!(replication.leader(), Some(*leader), "{member} follows");
             assert!(

@@ -56,10 +56,11 @@ impl World {
         let Some(replication) = &machine.running else {
             return;
         };
-        if replication.role() != Role::Leader {
+        if replication.role() != Role::Leader || !replication.may_be_heard() {
             return;
         }
         let term = replication.term();
+        // Learners hear of no promise here, which is the least that a new voter may know.
         let others: Vec<_> = replication
             .others()
             .map(|other| (other, replication.heartbeat_commit_for(other)))

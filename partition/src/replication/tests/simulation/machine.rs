@@ -2,25 +2,41 @@
 
 use super::super::*;
 use std::collections::{BTreeMap, VecDeque};
+use wire::message::Configured;
 
 /// What a crash leaves.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Disk {
+    /// Whether it holds a replica at all.
+    pub(super) exists: bool,
+    /// The members at the base, and the highest promise that came with them.
+    pub(super) configured: Configured,
+    pub(super) carried: Timestamp,
     pub(super) term: Term,
     pub(super) voted_for: Option<NodeId>,
     pub(super) base: LogPosition,
     pub(super) entries: Vec<Entry>,
     pub(super) ceiling: Timestamp,
-    /// It was wiped, and what it held before is not yet there again.
-    pub(super) has_forgotten: bool,
+    /// It was wiped, and what it held before is not yet there again; or it is new.
+    pub(super) memory: Recollection,
+    /// The configuration that removed the replica last.
+    pub(super) removed: Option<Configured>,
+    /// It cannot know whether it held a replica before.
+    pub(super) was_wiped: bool,
 }
 
 impl Disk {
     pub(super) fn write(&mut self, record: &Record) {
         let record = match record {
             Record::Effect(effect) => effect,
-            Record::Installed(InstallRecord { base }) => {
+            Record::Installed(InstallRecord {
+                base,
+                configured,
+                carried,
+            }) => {
                 self.base = *base;
+                self.configured = configured.clone();
+                self.carried = self.carried.max(*carried);
                 return self.entries.clear();
             }
         };
@@ -38,7 +54,7 @@ impl Disk {
             ReplicationEffect::Promised { promised } => {
                 self.ceiling = self.ceiling.max(*promised);
             }
-            ReplicationEffect::Remembered => self.has_forgotten = false,
+            ReplicationEffect::Remembered => self.memory = Recollection::Whole,
             other => panic!("not a record: {other:?}"),
         }
     }
@@ -46,12 +62,21 @@ impl Disk {
     pub(super) fn holds(&self, position: LogPosition) -> bool {
         let mut positions = self.entries.iter().map(Entry::position);
         // What a wiped disk held is held again before it counts for anything.
-        self.has_forgotten
+        self.memory == Recollection::Lost
             || position.index <= self.base.index
             || positions.any(|held| held == position)
     }
 
     pub(super) fn discard(&mut self, up_to: LogPosition) {
+        for entry in self.entries.iter().filter(|e| e.index <= up_to.index) {
+            if let Some(change) = ConfigurationEntry::decode(&entry.body)
+                && entry.position() > self.configured.at
+            {
+                self.carried = self.carried.max(change.promised);
+                let (configuration, at) = (change.configuration, entry.position());
+                self.configured = Configured { configuration, at };
+            }
+        }
         self.entries.retain(|entry| entry.index > up_to.index);
         self.base = self.base.max(up_to);
     }
@@ -63,10 +88,12 @@ pub(super) enum Record {
     Installed(InstallRecord),
 }
 
-/// The log begins here from now on.
-#[derive(Clone, Copy)]
+/// The log begins here from now on, with these members.
+#[derive(Clone)]
 pub(super) struct InstallRecord {
     pub(super) base: LogPosition,
+    pub(super) configured: Configured,
+    pub(super) carried: Timestamp,
 }
 
 /// A snapshot that is read.
@@ -83,6 +110,7 @@ pub(super) struct Reading {
 /// A snapshot that comes in.
 pub(super) struct Taking {
     pub(super) position: LogPosition,
+    pub(super) members: (Configured, Timestamp),
     pub(super) chunks: u64,
     pub(super) is_complete: bool,
 }
@@ -131,6 +159,8 @@ pub(super) struct Faults {
     pub(super) cuts: u64,
     /// Of a thousand ticks of a leader.
     pub(super) transfers: u64,
+    /// Of a thousand ticks: other members are wanted.
+    pub(super) changes: u64,
     /// Of a hundred ticks of a leader.
     pub(super) proposals_percent: u64,
 }
@@ -147,6 +177,7 @@ impl Faults {
             restarts: 5 + random.below(200),
             cuts: random.below(8) * random.below(8),
             transfers: random.below(10) * random.below(10),
+            changes: 0,
             proposals_percent: 1 + random.below(40),
         }
     }
@@ -162,6 +193,7 @@ impl Faults {
             restarts: 1000,
             cuts: 0,
             transfers: 0,
+            changes: 0,
             proposals_percent: 30,
         }
     }

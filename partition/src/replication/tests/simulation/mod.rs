@@ -13,6 +13,7 @@
 //! The disks take "after the log" at its weakest: a message waits for what was logged in its own turn,
 //! and if that is nothing, it leaves at once.
 
+mod changes;
 mod checks;
 mod heartbeats;
 mod machine;
@@ -46,6 +47,10 @@ struct Deeds {
     given_up: usize,
     installed: usize,
     wiped: usize,
+    /// Changes of voters that came to their end; replicas that began, and that were dropped, by them.
+    changed: usize,
+    begun: usize,
+    removed: usize,
 }
 
 fn run(members: u32, seeds: std::ops::Range<u64>) -> Deeds {
@@ -79,6 +84,9 @@ fn run_with(
         sum.given_up += deeds.given_up;
         sum.installed += deeds.installed;
         sum.wiped += deeds.wiped;
+        sum.changed += deeds.changed;
+        sum.begun += deeds.begun;
+        sum.removed += deeds.removed;
     }
     sum
 }

@@ -63,6 +63,11 @@ impl World {
         let is_lost = self.random.chance(1, 40);
         let now = self.now;
         let machine = self.machine(member);
+        let state = machine
+            .running
+            .as_ref()
+            .map(|replication| &replication.configurations);
+        let state = state.cloned();
         let Some(reading) = machine.reading.as_mut().filter(|r| r.view == view) else {
             return;
         };
@@ -76,7 +81,10 @@ impl World {
             });
         }
         self.turn(member, |replication, _, _| {
-            replication.on_snapshot_read(now, number, position, is_last, Bytes::new());
+            let state = state.expect("it runs");
+            let members = (state.up_to(position.index).clone(), state.promised());
+            let body = postcard::to_stdvec(&members).expect("plain data");
+            replication.on_snapshot_read(now, number, position, is_last, body.into());
         });
     }
 
@@ -86,6 +94,7 @@ impl World {
         if chunk.sequence == 0 {
             machine.taking = Some(Taking {
                 position: chunk.position,
+                members: postcard::from_bytes(&chunk.body).expect("it was written so"),
                 chunks: 0,
                 is_complete: false,
             });
@@ -136,9 +145,12 @@ impl World {
         let mut installed = Installed::NotNeeded;
         let record = Record::Installed(InstallRecord {
             base: taking.position,
+            configured: taking.members.0.clone(),
+            carried: taking.members.1,
         });
         self.turn_with(member, |replication, _, out| {
-            installed = replication.install_snapshot(now, out);
+            let (configured, carried) = &taking.members;
+            installed = replication.install_snapshot(now, configured, *carried, out);
             (installed == Installed::Now).then_some(record)
         });
         match installed {

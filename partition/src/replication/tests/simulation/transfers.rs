@@ -10,6 +10,7 @@ impl World {
             return;
         };
         let answers = replication.first_of_term_committed()
+            && replication.is_configuration_committed()
             && !replication.is_draining()
             && replication.handed_over_to().is_none();
         let term = replication.term();

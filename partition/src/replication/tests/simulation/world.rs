@@ -3,7 +3,8 @@
 use super::super::*;
 use super::machine::{Batch, Disk, Faults, Machine, Record};
 use super::{Deeds, TICK, TIMING};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use wire::message::Configured;
 
 pub(super) enum Packet {
     Message(ReplicationMessage),
@@ -55,6 +56,8 @@ pub(super) struct World {
     pub(super) cut_off: Vec<NodeId>,
     /// Leaders by term, and what each started from.
     pub(super) elected: BTreeMap<Term, (NodeId, Start)>,
+    /// Terms whose leader nobody else has heard of yet: it was alone, and its vote may not be on its disk.
+    pub(super) unheard: BTreeSet<Term>,
     /// The highest promise that the leader of a term obtained.
     pub(super) obtained: BTreeMap<Term, Timestamp>,
     /// The highest timestamp at which the leader of a term answered.
@@ -62,6 +65,12 @@ pub(super) struct World {
     pub(super) committed: Vec<Entry>,
     pub(super) proposed: u64,
     pub(super) deeds: Deeds,
+    /// The members at the founding.
+    pub(super) founding: Configured,
+    /// The voters that are wanted.
+    pub(super) wanted: Option<BTreeSet<NodeId>>,
+    /// Changes of members carry no promise.
+    pub(super) without_promise: bool,
 }
 
 impl World {
@@ -78,13 +87,20 @@ impl World {
             arrivals: BTreeMap::new(),
             cut_off: Vec::new(),
             elected: BTreeMap::new(),
+            unheard: BTreeSet::new(),
             obtained: BTreeMap::new(),
             answered: BTreeMap::new(),
             committed: Vec::new(),
             proposed: 0,
             deeds: Deeds::default(),
+            founding: founded(1..=members),
+            wanted: None,
+            without_promise: false,
         };
         for member in world.members() {
+            let founding = world.founding.clone();
+            let disk = &mut world.machine(member).disk;
+            (disk.exists, disk.configured) = (true, founding);
             world.start(member);
         }
         world
@@ -99,16 +115,23 @@ impl World {
     }
 
     pub(super) fn start(&mut self, member: NodeId) {
-        let (members, seed, now) = (self.members(), self.random.next_u64(), self.now);
+        self.start_told(member, None);
+    }
+
+    /// Starts a replica that exists; it may be new, and told of its members.
+    pub(super) fn start_told(&mut self, member: NodeId, told: Option<Configured>) {
+        let (seed, now) = (self.random.next_u64(), self.now);
         let commit = self.known_committed(member);
         let machine = self.machine(member);
         let disk = &machine.disk;
         let config = ReplicationConfig {
             me: member,
-            members,
+            configured: disk.configured.clone(),
+            carried: disk.carried,
+            told,
             timing: TIMING,
             seed,
-            has_forgotten: disk.has_forgotten,
+            memory: disk.memory,
         };
         machine.incarnation += 1;
         machine.running = Some(Replication::new(
@@ -144,12 +167,17 @@ impl World {
         }
         machine.running = None;
         let wipes = self.faults.wipes;
-        let all_remember = self.machines.values().all(|m| !m.disk.has_forgotten);
+        let founding = self.founding.clone();
+        let mut machines = self.machines.values();
+        let all_remember = machines.all(|m| m.disk.memory != Recollection::Lost);
         let is_wiped = all_remember && self.random.chance(wipes, 1000);
         let machine = self.machine(member);
         if is_wiped {
             machine.disk = Disk {
-                has_forgotten: true,
+                exists: founding.configuration.has_member(member),
+                memory: Recollection::Lost,
+                was_wiped: true,
+                configured: founding,
                 ..Disk::default()
             };
         }
@@ -190,7 +218,11 @@ impl World {
         let record = act(replication, promised, &mut out);
         replication.flush(now, &mut out);
         replication.invariants();
+        let heard = replication.may_be_heard().then(|| replication.term());
         let replaced = replication.term_at(last_before.index) != Some(last_before.term);
+        if let Some(term) = heard {
+            self.unheard.remove(&term);
+        }
         self.deeds.replaced += usize::from(replaced);
         self.perform(member, record, out);
     }
@@ -205,6 +237,7 @@ impl World {
         let (mut records, mut held) = (Vec::from_iter(record), Vec::new());
         for effect in effects {
             match effect {
+                E::Removed { configured } => return self.remove(member, configured),
                 E::LogEntry(_) | E::LogHardState { .. } | E::Remembered => {
                     records.push(Record::Effect(effect));
                 }
@@ -307,6 +340,9 @@ impl World {
                 chunks,
             } => self.on_chunk_written(to, incarnation, position, chunks),
             Arrival::Packet { from, packet } => match packet {
+                Packet::Message(message) if !self.machines[&to].disk.exists => {
+                    self.on_message_without_replica(to, from, message);
+                }
                 Packet::Message(message) => self.turn(to, |replication, promised, out| {
                     replication.step(now, promised, from, message, out);
                 }),
@@ -358,6 +394,9 @@ impl World {
             self.cut_off.clear();
         }
         for member in self.members() {
+            if !self.machine(member).disk.exists {
+                continue;
+            }
             let runs = self.machine(member).running.is_some();
             // Leaders die young: what they began and did not finish is where the holes are.
             let crashes = self.faults.crashes * if self.leads(member) { 5 } else { 1 };
@@ -377,9 +416,13 @@ impl World {
                 self.begin_transfer(member);
             }
             self.maybe_hand_over(member);
+            self.go_on_changing(member);
             if now.as_millis().is_multiple_of(TIMING.heartbeat.as_millis()) {
                 self.send_heartbeats(member);
             }
+        }
+        if self.random.chance(self.faults.changes, 1000) {
+            self.want_others();
         }
         if self.random.chance(1, 20) {
             self.check_log_matching();

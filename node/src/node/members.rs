@@ -1,0 +1,166 @@
+//! Replicas that begin on this node, and end on it, by changes of members.
+//!
+//! ```text
+//!   Join ──► no replica here ──► ReplicaInstalled, empty ──► learns ──► votes
+//!   Removed, or the own log says so ──► ReplicaDropped, and since when: nothing older begins it again
+//! ```
+//!
+//! Invariants
+//! - A replica begins as a new one only if this node cannot have held one that others may still count on: it
+//!   has not lost its log since the founding, it has not lost what the replica held when that was dropped,
+//!   and the change that names it is later than the one that removed it. Otherwise it has forgotten, and
+//!   asks everybody first (docs/decisions/0010, 0012).
+//! - Both are in the log before anything that the replica says counts.
+
+use super::Node;
+use super::replicas::{fact, forgotten_record, meta_record};
+use crate::identity::{META_INCARNATIONS, META_REMOVED};
+use crate::log_queue::Held;
+use crate::node::NodeError;
+use clock::Now;
+use partition::log::{LogRecord, RecoveredLog, RecoveredReplica};
+use partition::replication::{ChangeRefused, Recollection};
+use partition::versions::MemoryStore;
+use partition::{Replica, ReplicaConfig, ReplicaContext};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use wire::ids::{NodeId, PartitionId, Term};
+use wire::message::{Configured, LogPosition, PeerMessage, ReplicationMessage};
+
+/// A replica that was dropped because it was no member any more.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct RemovedReplica {
+    /// The committed configuration that does not name this node.
+    configured: Configured,
+    /// It had lost its memory, and did not have it again.
+    had_forgotten: bool,
+}
+
+/// Which replicas were removed, as the log remembers it.
+pub(super) fn removed(
+    recovered: &RecoveredLog,
+) -> Result<BTreeMap<PartitionId, RemovedReplica>, NodeError> {
+    fact(recovered, META_REMOVED, "list of removed replicas")
+}
+
+impl Node {
+    /// Makes these nodes the voters of a partition, if this node leads it and can.
+    pub(super) fn change_members(
+        &mut self,
+        now: &Now,
+        partition: PartitionId,
+        voters: BTreeSet<NodeId>,
+    ) -> Result<(), ChangeRefused> {
+        let promised = self.heartbeats.promised();
+        let hint = self.membership.as_ref().map(|m| &m.channel);
+        let leader = hint.and_then(|channel| channel.leader_hint(partition));
+        let Some(replica) = self.replicas.get_mut(&partition) else {
+            return Err(ChangeRefused::NotLeader { leader });
+        };
+        replica.change_members(&ReplicaContext { now, promised }, voters)
+    }
+
+    /// Something is said to a replica that is not here.
+    pub(super) fn on_message_without_replica(
+        &mut self,
+        now: &Now,
+        partition: PartitionId,
+        from: NodeId,
+        message: ReplicationMessage,
+    ) {
+        use ReplicationMessage as M;
+        let removed = self.removed.get(&partition);
+        match message {
+            M::Join { configured } => self.maybe_begin_replica(now, partition, configured),
+            // Whoever was removed as well may find nobody else who knows.
+            M::PreVote { .. } | M::Vote { .. } | M::AskMemory { .. } => {
+                let configured = removed.map(|removed| removed.configured.clone());
+                if let Some(configured) = configured
+                    && !configured.configuration.has_member(from)
+                {
+                    let message = M::Removed { configured };
+                    let told = PeerMessage::Replication { partition, message };
+                    self.outbox.push(from, told);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn maybe_begin_replica(&mut self, now: &Now, partition: PartitionId, configured: Configured) {
+        let Some(me) = self.me() else { return };
+        let removed = self.removed.get(&partition);
+        let is_late = removed.is_some_and(|removed| removed.configured.at >= configured.at);
+        if is_late || !configured.configuration.has_member(me) {
+            return;
+        }
+        let founding = self.founder.founding();
+        let mut descriptors = founding.iter().flat_map(|founding| &founding.descriptors);
+        let Some(descriptor) = descriptors.find(|d| d.partition == partition).cloned() else {
+            tracing::warn!(%partition, "this node is to be a member of a partition that it does not know");
+            return;
+        };
+        let has_lost = !self.founder.took_part() || removed.is_some_and(|r| r.had_forgotten);
+        let is_new = configured.configuration.learners.contains(&me) && !has_lost;
+        let memory = match is_new {
+            true => Recollection::BegunAt(configured.at),
+            false => Recollection::Lost,
+        };
+        tracing::info!(%partition, index = %configured.at.index, is_new, "begins a replica");
+        let incarnation = self.next_incarnation;
+        self.next_incarnation += 1;
+        self.forgotten.insert(partition, memory);
+        self.log
+            .push(meta_record_of_incarnation(self.next_incarnation));
+        self.log.push(forgotten_record(&self.forgotten));
+        self.log.push(LogRecord::ReplicaInstalled {
+            partition,
+            incarnation,
+            descriptor: descriptor.clone(),
+            base: LogPosition::default(),
+        });
+        let empty = RecoveredReplica {
+            incarnation,
+            descriptor,
+            term: Term(0),
+            voted_for: None,
+            base: LogPosition::default(),
+            entries: Vec::new(),
+        };
+        let config = ReplicaConfig {
+            told: Some(configured),
+            ..self.replica_config(partition)
+        };
+        let replica = Replica::new(config, empty, &MemoryStore::default(), now);
+        let replica = replica.expect("an empty store in memory is always readable");
+        self.replicas.insert(partition, replica);
+        self.hold_for_log(Held::Live(self.live()));
+    }
+
+    /// A replica of this node is no member any more: it goes, with everything that it holds.
+    pub(super) fn drop_replica(&mut self, partition: PartitionId, configured: Configured) {
+        if self.replicas.remove(&partition).is_none() {
+            return;
+        }
+        tracing::info!(%partition, index = %configured.at.index, "is no member any more: drops its replica");
+        let memory = self.forgotten.remove(&partition);
+        let removed = RemovedReplica {
+            configured,
+            had_forgotten: memory == Some(Recollection::Lost),
+        };
+        self.removed.insert(partition, removed);
+        // In this order: a torn batch must not leave a node that has no replica and does not know why.
+        self.log.push(meta_record(META_REMOVED, &self.removed));
+        self.log.push(LogRecord::ReplicaDropped { partition });
+        self.log.push(forgotten_record(&self.forgotten));
+        self.hold_for_log(Held::Live(self.live()));
+    }
+}
+
+/// What the log says of the next incarnation to be given.
+pub(super) fn meta_record_of_incarnation(next: u32) -> LogRecord {
+    LogRecord::Meta {
+        kind: META_INCARNATIONS,
+        body: next.to_be_bytes().to_vec().into(),
+    }
+}

@@ -1,0 +1,373 @@
+//! Changes of members (joint consensus; Ongaro 2014, chapter 4).
+//!
+//! ```text
+//!   {1 2 3}  ─► {1 2 3} + 4 learns  ─► {1 2 4} and {1 2 3}, both decide  ─► {1 2 4}
+//!               gets the log,           from the moment that the entry       once the one before
+//!               decides nothing         is in the log                        is committed
+//! ```
+//!
+//! A member without a replica hears `Join` and begins one; a member that is none any more hears `Removed`
+//! when it asks anything of those who know.
+//!
+//! Invariants:
+//! - one change at a time: the next entry that brings a configuration is proposed when the last one is
+//!   committed, and an entry of the leader's own term is (*else two majorities that share nobody could
+//!   each commit one*; Ongaro's correction of 2015);
+//! - voters are exchanged by way of both sets only, and a new voter holds nearly all of the log;
+//! - a leader that is no voter any more counts itself for nothing, and follows once that is committed;
+//! - whoever is no member disturbs nobody: while a leader is heard, a stranger's `Vote` is not heard
+//!   (section 4.2.3). A member's is: pre-votes have asked, and a planned transfer needs no flag;
+//! - what a stranger answers counts for nothing.
+//!
+//! A candidate may be a stranger to a member whose log lacks the change, and is voted for like any other. A
+//! member that its own log calls no voter stands nevertheless while that is not known to be committed:
+//! it may be the only one with the entry (section 4.2.2).
+
+use super::configuration::{ConfigurationEntry, without};
+use super::progress::Progress;
+use super::{Replication, ReplicationEffect, Role, RoleState};
+use clock::Timestamp;
+use std::collections::BTreeSet;
+use std::time::Duration;
+use wire::ids::{LogIndex, NodeId};
+use wire::message::{Configuration, Configured, LogPosition, ReplicationMessage};
+
+/// A learner that lacks no more than so many entries of what is committed has caught up.
+pub const CAUGHT_UP_ENTRIES: u64 = 256;
+
+/// One step of a change.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// These learn from now on, and nobody else.
+    Learners(BTreeSet<NodeId>),
+    /// These take the voters' place: both sets decide from now on. Whoever else learns does so no more.
+    Voters(BTreeSet<NodeId>),
+    /// The new set alone decides from now on.
+    Leave,
+}
+
+/// Why a change is not made.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ChangeRefused {
+    /// Only a leader changes members.
+    #[error("this replica does not lead: ask its leader, {}", leader.map_or_else(|| "not known yet".to_owned(), |leader| leader.to_string()))]
+    NotLeader {
+        /// Who does, if known.
+        leader: Option<NodeId>,
+    },
+    /// It has just been elected.
+    #[error(
+        "the leader has just been elected and has committed nothing yet: try again in a moment"
+    )]
+    Electing,
+    /// One change at a time.
+    #[error("a change of members is under way since entry {}: try again when it has ended", since.index)]
+    UnderWay {
+        /// The entry that began it.
+        since: LogPosition,
+    },
+    /// The leadership is being handed over.
+    #[error("the leadership is being handed over: ask the next leader")]
+    Transferring,
+    /// There is no set of voters without members.
+    #[error("a partition cannot be without members: name at least one")]
+    Empty,
+    /// It has to learn first.
+    #[error("{member} is no member yet: it has to learn before it votes")]
+    UnknownMember {
+        /// Who.
+        member: NodeId,
+    },
+    /// It would hold up what is to be committed.
+    #[error(
+        "{member} lacks {entries} entries, or is not heard: is it up? It votes once it has caught up"
+    )]
+    NotCaughtUp {
+        /// Who.
+        member: NodeId,
+        /// What it lacks, as far as is known.
+        entries: u64,
+    },
+    /// A voter cannot become a learner.
+    #[error("{member} votes, so it learns already")]
+    VotesAlready {
+        /// Who.
+        member: NodeId,
+    },
+    /// All is as wanted.
+    #[error("the members are already as wanted")]
+    NothingChanges,
+    /// The leadership ended with the change under way: the next leader ends it, or it never was.
+    #[error(
+        "the leadership was lost meanwhile: see whether the change came about, else ask the next leader"
+    )]
+    LeadershipLost,
+}
+
+impl Replication {
+    /// The configuration that holds, and the entry that brought it.
+    pub fn configured(&self) -> &Configured {
+        self.configurations.latest()
+    }
+
+    /// The configuration as of an index that is not below the base.
+    pub fn configured_at(&self, index: LogIndex) -> &Configured {
+        self.configurations.up_to(index)
+    }
+
+    /// Whether the configuration that holds is committed.
+    pub fn is_configuration_committed(&self) -> bool {
+        self.configured().at == self.configured_at(self.commit()).at
+    }
+
+    /// What elections, commits and promises need.
+    pub fn quorum(&self) -> &super::Quorum {
+        &self.quorum
+    }
+
+    /// Makes one step of a change of members. `promised`: nothing was answered above it by this leader, or
+    /// by any before that still may (protocol, R9), nor will be before the entry is committed.
+    ///
+    /// # Errors
+    /// If this is not the time for it; then nothing has happened.
+    pub fn propose_change(
+        &mut self,
+        now: Duration,
+        change: &Change,
+        promised: Timestamp,
+        out: &mut Vec<ReplicationEffect>,
+    ) -> Result<LogPosition, ChangeRefused> {
+        let configuration = self.changed(now, change)?;
+        let entry = ConfigurationEntry {
+            configuration,
+            promised,
+        };
+        let position = self.append_of_term(entry.encode(), out);
+        self.follow_members(now);
+        Ok(position)
+    }
+
+    /// What the members are after a step of a change.
+    fn changed(&self, now: Duration, change: &Change) -> Result<Configuration, ChangeRefused> {
+        self.check_may_change()?;
+        let present = &self.configured().configuration;
+        match change {
+            Change::Leave if present.is_joint() => {
+                Ok(Configuration::of(present.voters.iter().copied()))
+            }
+            Change::Leave => Err(ChangeRefused::NothingChanges),
+            _ if present.is_joint() => Err(ChangeRefused::UnderWay {
+                since: self.configured().at,
+            }),
+            Change::Learners(learners) if *learners == present.learners => {
+                Err(ChangeRefused::NothingChanges)
+            }
+            Change::Learners(learners) => {
+                if let Some(member) = learners.intersection(&present.voters).next() {
+                    return Err(ChangeRefused::VotesAlready { member: *member });
+                }
+                let mut changed = present.clone();
+                changed.learners.clone_from(learners);
+                Ok(changed)
+            }
+            Change::Voters(voters) => {
+                self.check_voters(now, present, voters)?;
+                Ok(Configuration {
+                    voters: voters.clone(),
+                    outgoing: present.voters.clone(),
+                    learners: BTreeSet::new(),
+                })
+            }
+        }
+    }
+
+    /// One change at a time, and only by a leader that knows what is committed.
+    fn check_may_change(&self) -> Result<(), ChangeRefused> {
+        let RoleState::Leader(leader) = &self.role else {
+            let leader = self.leader();
+            return Err(ChangeRefused::NotLeader { leader });
+        };
+        if leader.transfer.is_some() {
+            return Err(ChangeRefused::Transferring);
+        }
+        if !self.first_of_term_committed() {
+            return Err(ChangeRefused::Electing);
+        }
+        if !self.is_configuration_committed() {
+            let since = self.configured().at;
+            return Err(ChangeRefused::UnderWay { since });
+        }
+        Ok(())
+    }
+
+    fn check_voters(
+        &self,
+        now: Duration,
+        present: &Configuration,
+        voters: &BTreeSet<NodeId>,
+    ) -> Result<(), ChangeRefused> {
+        if voters.is_empty() {
+            return Err(ChangeRefused::Empty);
+        }
+        if *voters == present.voters {
+            return Err(ChangeRefused::NothingChanges);
+        }
+        for member in without(voters, &present.voters) {
+            if !present.learners.contains(&member) {
+                return Err(ChangeRefused::UnknownMember { member });
+            }
+            if !self.has_caught_up(now, member) {
+                let entries = self.commit().0.saturating_sub(self.matched_by(member).0);
+                return Err(ChangeRefused::NotCaughtUp { member, entries });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a learner is heard and holds nearly everything, the entry that made it one included.
+    fn has_caught_up(&self, now: Duration, member: NodeId) -> bool {
+        let RoleState::Leader(leader) = &self.role else {
+            return false;
+        };
+        let Some(progress) = leader.followers.get(&member) else {
+            return false;
+        };
+        let is_heard = now.saturating_sub(progress.contact()) < self.timing.election_timeout;
+        let lacks = self.commit().0.saturating_sub(progress.matched().0);
+        let knows_of_it = progress.matched() >= self.configured().at.index;
+        is_heard && knows_of_it && lacks <= CAUGHT_UP_ENTRIES
+    }
+
+    /// A leader replicates to all members, and to nobody else.
+    fn follow_members(&mut self, now: Duration) {
+        let next = self.last().index.next();
+        let me = self.me;
+        let members = self.configured().configuration.members();
+        let RoleState::Leader(leader) = &mut self.role else {
+            return;
+        };
+        let gone = leader.followers.keys().filter(|f| !members.contains(f));
+        leader.leaving = gone.copied().collect();
+        leader.followers.retain(|f, _| members.contains(f));
+        for member in members {
+            if member != me && !leader.followers.contains_key(&member) {
+                let progress = Progress::new(next, now);
+                leader.followers.insert(member, progress);
+            }
+        }
+    }
+
+    /// Another configuration holds from now on.
+    pub(super) fn reconfigure(&mut self) {
+        self.quorum = super::configuration::quorum_of(&self.configured().configuration);
+    }
+
+    /// Whether this replica may lead: it votes, or did by the last configuration that is known to be
+    /// committed.
+    pub(super) fn may_stand(&self) -> bool {
+        let committed = self.configured_at(self.commit());
+        [self.configured(), committed]
+            .iter()
+            .any(|configured| configured.configuration.has_voter(self.me))
+    }
+
+    /// At the end of a turn: a leader that is no member any more has told everybody of it and makes room;
+    /// whoever finds itself removed says so.
+    pub(super) fn maybe_leave(&mut self, now: Duration, out: &mut Vec<ReplicationEffect>) {
+        let me = self.me;
+        let configuration = &self.configured().configuration;
+        let is_due = match &self.role {
+            RoleState::Leader(leader) => !leader.leaving.is_empty() || !configuration.has_voter(me),
+            _ => !self.is_removed && !configuration.has_member(me),
+        };
+        if !is_due || !self.is_configuration_committed() {
+            return;
+        }
+        let configured = self.configured().clone();
+        if let RoleState::Leader(leader) = &mut self.role {
+            for to in std::mem::take(&mut leader.leaving) {
+                if to != me {
+                    tell_removed(to, &configured, out);
+                }
+            }
+            if configured.configuration.has_voter(me) {
+                return;
+            }
+            self.follow(now, None, out);
+        }
+        // What no entry has said is the founding's business, not a removal.
+        let is_change = configured.at > LogPosition::default();
+        if is_change && !configured.configuration.has_member(me) && !self.has_forgotten() {
+            self.maybe_be_removed(configured, out);
+        }
+    }
+
+    /// Says once that this replica is removed.
+    fn maybe_be_removed(&mut self, configured: Configured, out: &mut Vec<ReplicationEffect>) {
+        if !self.is_removed {
+            self.is_removed = true;
+            out.push(ReplicationEffect::Removed { configured });
+        }
+    }
+
+    /// Somebody says that this configuration is committed.
+    pub(super) fn on_removed(&mut self, told: Configured, out: &mut Vec<ReplicationEffect>) {
+        let known = self.configured().at.max(self.floor());
+        let names_me = told.configuration.has_member(self.me);
+        if told.at >= known && !names_me && self.role() != Role::Leader {
+            self.maybe_be_removed(told, out);
+        }
+    }
+
+    /// Whether a node is none of the members, by what is committed and by what holds: then it is told so,
+    /// if it asks for something.
+    pub(super) fn maybe_tell_removed(&self, to: NodeId, out: &mut Vec<ReplicationEffect>) {
+        let committed = self.configured_at(self.commit());
+        let is_member = |configured: &Configured| configured.configuration.has_member(to);
+        let is_change = committed.at > LogPosition::default();
+        if is_change && !is_member(committed) && !is_member(self.configured()) {
+            tell_removed(to, committed, out);
+        }
+    }
+
+    /// Says `Join` to members of whom nothing is heard: they may hold no replica.
+    pub(super) fn invite(&self, strangers: Vec<NodeId>, out: &mut Vec<ReplicationEffect>) {
+        if self.configured().at == LogPosition::default() {
+            // Whoever was there at the founding holds a replica since.
+            return;
+        }
+        for to in strangers {
+            out.push(ReplicationEffect::Send {
+                to,
+                message: ReplicationMessage::Join {
+                    configured: self.configured().clone(),
+                },
+                after_log: false,
+            });
+        }
+    }
+
+    /// A learner that hears no leader asks the voters whether it still is one.
+    pub(super) fn ask_whether_member(&mut self, now: Duration, out: &mut Vec<ReplicationEffect>) {
+        self.restart_election_timer(now);
+        for to in self.others() {
+            out.push(ReplicationEffect::Send {
+                to,
+                // Nobody asks with this nonce for more than that.
+                message: ReplicationMessage::AskMemory { nonce: 0 },
+                after_log: false,
+            });
+        }
+    }
+}
+
+fn tell_removed(to: NodeId, configured: &Configured, out: &mut Vec<ReplicationEffect>) {
+    out.push(ReplicationEffect::Send {
+        to,
+        message: ReplicationMessage::Removed {
+            configured: configured.clone(),
+        },
+        // A majority's logs have it already.
+        after_log: false,
+    });
+}
