@@ -114,6 +114,7 @@ impl Replica {
         let since = waiter.locked_since;
         let (promise, closed) = (leadership.promise(), leadership.closed);
         let mut evaluator = Evaluator {
+            partition: self.descriptor.partition,
             now: cx.now,
             drift_max: timing.drift_max,
             state: &self.state,

@@ -38,7 +38,7 @@ use crate::unreplicated_locks::UnreplicatedLocks;
 use crate::versions::{StoreAnswer, StoreQuery, StoreResult, VersionRow};
 use clock::{Now, Timestamp};
 use std::time::Duration;
-use wire::ids::{Attempt, LogIndex, TransactionId};
+use wire::ids::{Attempt, LogIndex, PartitionId, TransactionId};
 use wire::keys::{Key, KeyRange};
 use wire::message::{
     PartitionError, PartitionReply, PartitionRequest, RecordState, Refusal, TransactionName,
@@ -168,6 +168,7 @@ struct Known {
 
 /// Evaluates one request.
 pub(crate) struct Evaluator<'a> {
+    pub(crate) partition: PartitionId,
     pub(crate) now: &'a Now,
     pub(crate) drift_max: Duration,
     pub(crate) state: &'a CommittedState,

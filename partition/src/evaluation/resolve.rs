@@ -2,13 +2,15 @@
 //! provisional versions turn into committed ones, or go.
 //!
 //! Applying asserts that what is committed is prepared under the very attempt, and a replica cannot
-//! pass an entry that fails it. So a commit becomes an entry only then. Any other asker, late or wrong
-//! about the attempt, has nothing to do here.
+//! pass an entry that fails it. So a commit becomes an entry only then. Any other asker is late or wrong
+//! about the attempt, or asks a leader that is deposed and has not heard of the share: the three look
+//! alike, so *done* is said only of what is known to have committed here, or to have been collected.
+//! *Else a record is forgotten while the present leader still holds the lock.*
 
 use super::{Evaluated, Evaluator, Verdict, check_identity};
 use crate::committed_state::MarkerState;
 use crate::effects::Effect;
-use wire::message::{Decision, PartitionReply, Resolve};
+use wire::message::{Decision, PartitionError, PartitionReply, Resolve};
 
 impl Evaluator<'_> {
     pub(super) fn resolve(&mut self, resolve: &Resolve) -> Evaluated<Verdict> {
@@ -58,6 +60,15 @@ impl Evaluator<'_> {
             (None | Some((MarkerState::Refused(_), _)), Decision::Committed(_)) => false,
         };
         if !changes {
+            let is_collected = known.is_none() && resolve.name.expires <= self.state.closed();
+            let has_committed = matches!(
+                known,
+                Some((MarkerState::Ended(_, Decision::Committed(_)), _))
+            );
+            if resolve.decision != Decision::Aborted && !has_committed && !is_collected {
+                let partition = self.partition;
+                return Err(PartitionError::LeadershipLost { partition }.into());
+            }
             return Ok(Verdict::Reply(PartitionReply::Done));
         }
         Ok(Verdict::Propose {

@@ -4,8 +4,8 @@ use super::harness::*;
 use crate::fixtures::{attempt, attempt_of, name};
 use clock::Timestamp;
 use wire::message::{
-    ChangeRecord, CheckPrepared, Decision, OutcomeAnswer, PartitionReply, PartitionRequest,
-    Prepare, RecordAnswer, RecordChange, RecordState,
+    ChangeRecord, CheckPrepared, Decision, OutcomeAnswer, PartitionError, PartitionReply,
+    PartitionRequest, Prepare, RecordAnswer, RecordChange, RecordState,
 };
 
 const COMMIT: RecordChange = RecordChange::Commit {
@@ -232,13 +232,17 @@ fn only_what_is_prepared_under_the_very_attempt_is_resolved_as_committed() {
     let mut world = World::serving();
     let late = resolve(2, attempt(1), Decision::Committed(at(5)));
     let last = world.last();
-    assert_eq!(world.answer(late), PartitionReply::Done, "nothing is known");
+    // A leader that is deposed and has not heard of a share knows as little: it is not done.
+    let unknown = PartitionReply::Error(PartitionError::LeadershipLost {
+        partition: PARTITION,
+    });
+    assert_eq!(world.answer(late), unknown.clone(), "nothing is known");
     prepare_anchor(&mut world, 1);
     let other = resolve(1, attempt_of(1, 2), Decision::Committed(at(5)));
-    assert_eq!(world.answer(other.clone()), PartitionReply::Done);
+    assert_eq!(world.answer(other.clone()), unknown.clone());
     assert_eq!(world.replica.status().locks, 1);
     world.answer(resolve(1, attempt(1), Decision::Aborted));
-    assert_eq!(world.answer(other), PartitionReply::Done, "ended");
+    assert_eq!(world.answer(other), unknown, "ended otherwise");
     assert_eq!(world.last().0, last.0 + 2, "prepared and ended");
     assert_eq!(world.answer(get(at(9), "a")), value(None, Timestamp::ZERO));
 }
