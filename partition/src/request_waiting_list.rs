@@ -27,7 +27,8 @@ pub(crate) const WAITING_ON_KEY_MAX: usize = 1024;
 /// What a request waits for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum WaitFor {
-    /// The replica is elected, but does not serve yet (R9).
+    /// The replica is elected, but does not serve yet (R9), or evaluates nothing for a while: it is about to
+    /// hand over, or its members change.
     Serving,
     /// The promise reaches this timestamp.
     Promise(Timestamp),
@@ -262,10 +263,9 @@ impl RequestWaitingList {
         (at <= promise).then(|| self.must_take(ticket))
     }
 
-    /// Takes the first request that waits for the replica to serve.
-    pub(crate) fn take_serving(&mut self) -> Option<Waiter> {
-        let ticket = *self.serving.first()?;
-        Some(self.must_take(ticket))
+    /// Who waits until requests are evaluated, in the order of arrival.
+    pub(crate) fn for_serving(&self) -> Vec<u64> {
+        self.serving.iter().copied().collect()
     }
 
     /// Takes the request that waits for this answer of the store.

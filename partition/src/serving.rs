@@ -10,7 +10,7 @@ use crate::event::{ReplicaContext, ReplicaEffect};
 use crate::leadership::Leadership;
 use crate::replica::Replica;
 use crate::request_range;
-use crate::request_waiting_list::{HeldBy, PushTiming, WaitFor, Waiter};
+use crate::request_waiting_list::{HeldBy, PushTiming, RequestWaitingList, WaitFor, Waiter};
 use crate::unreplicated_locks::Dropped;
 use crate::versions::{StoreAnswer, StoreQuery, StoreTask};
 use clock::Timestamp;
@@ -96,15 +96,23 @@ impl Replica {
         self.next_ticket
     }
 
+    /// Whether requests are evaluated now: it serves, is not about to hand over nor has handed over, and no
+    /// change of members is under way. Otherwise they wait ([`WaitFor::Serving`]).
+    fn may_evaluate(&self) -> bool {
+        let leadership = self.leadership.as_ref();
+        let is_free = leadership.is_some_and(|l| l.serving && l.change.proposed.is_none());
+        is_free && !self.replication.is_draining() && self.replication.handed_over_to().is_none()
+    }
+
     /// Evaluates a request from its first check on.
     fn evaluate(&mut self, cx: &ReplicaContext, mut waiter: Waiter, out: &mut Vec<ReplicaEffect>) {
         let query = self.ticket();
         let timing = self.timing;
-        let draining = self.replication.is_draining();
+        let may_evaluate = self.may_evaluate();
         let Some(leadership) = &mut self.leadership else {
             return reply(waiter.asker, PartitionReply::Error(self.not_leader()), out);
         };
-        if !leadership.serving || draining || leadership.change.proposed.is_some() {
+        if !may_evaluate {
             let deadline = waiter.arrived + timing.wait_max;
             let waiting = &mut leadership.waiting;
             return waiting.insert(waiter, WaitFor::Serving, Some(deadline));
@@ -229,7 +237,7 @@ impl Replica {
         let changed = leadership.on_members_applied(up_to);
         self.maybe_serve(cx, out);
         if changed {
-            self.wake(cx, out, |leadership| leadership.waiting.take_serving());
+            self.wake_serving(cx, out);
             let promise = self.leadership.as_ref().map(Leadership::promise);
             self.wake(cx, out, |leadership| {
                 leadership
@@ -246,7 +254,7 @@ impl Replica {
     }
 
     /// Begins anew every request that `take` gives.
-    pub(crate) fn wake(
+    fn wake(
         &mut self,
         cx: &ReplicaContext,
         out: &mut Vec<ReplicaEffect>,
@@ -254,6 +262,18 @@ impl Replica {
     ) {
         while let Some(waiter) = self.leadership.as_mut().and_then(&mut take) {
             self.evaluate(cx, waiter, out);
+        }
+    }
+
+    /// Begins anew those who wait until requests are evaluated, if they are by now. Each only once: what has
+    /// to wait again may wait for the same.
+    pub(crate) fn wake_serving(&mut self, cx: &ReplicaContext, out: &mut Vec<ReplicaEffect>) {
+        if !self.may_evaluate() {
+            return;
+        }
+        let waiting = self.leadership.as_ref().map(|l| &l.waiting);
+        for ticket in waiting.map_or_else(Vec::new, RequestWaitingList::for_serving) {
+            self.wake_ticket(cx, ticket, out);
         }
     }
 
@@ -365,7 +385,7 @@ impl Replica {
             waiting = leadership.waiting.len(),
             "serves"
         );
-        self.wake(cx, out, |leadership| leadership.waiting.take_serving());
+        self.wake_serving(cx, out);
     }
 
     /// The store has answered.
@@ -396,13 +416,8 @@ impl Replica {
     /// What time alone brings about for a leader.
     pub(crate) fn on_serving_tick(&mut self, cx: &ReplicaContext, out: &mut Vec<ReplicaEffect>) {
         let now = cx.now.monotonic;
-        let Some(leadership) = &mut self.leadership else {
-            return;
-        };
-        if leadership.serving && !self.replication.is_draining() {
-            // Draining was interrupted, perhaps: whoever waited for its end is served.
-            self.wake(cx, out, |leadership| leadership.waiting.take_serving());
-        }
+        // Draining was interrupted, perhaps: whoever waited for its end is served.
+        self.wake_serving(cx, out);
         let Some(leadership) = &mut self.leadership else {
             return;
         };
@@ -515,11 +530,7 @@ impl Replica {
     }
 
     fn collect(&mut self, cx: &ReplicaContext, question: &Question, found: &StoreAnswer) {
-        let leadership = self.leadership.as_ref();
-        if self.replication.is_draining()
-            || self.replication.handed_over_to().is_some()
-            || leadership.is_some_and(|l| l.change.proposed.is_some())
-        {
+        if !self.may_evaluate() {
             // Nothing more is proposed: the next leader collects, or this one, the next time.
             return;
         }

@@ -133,9 +133,7 @@ impl Replica {
         out: &mut Vec<ReplicaEffect>,
     ) {
         out.push(ReplicaEffect::TransferEnded { to, ended });
-        if self.is_serving() {
-            self.wake(cx, out, |leadership| leadership.waiting.take_serving());
-        }
+        self.wake_serving(cx, out);
     }
 
     /// While it stands for an election that was handed to it, requests wait here: it will lead within a

@@ -20,7 +20,7 @@ use wire::message::{
     ChangeRecord, CheckPrepared, CommitOne, Condition, Decision, Entry, Guard, LogPosition,
     Operation, OperationKind, PartitionReply, PartitionRequest, Prepare, Prepared, Read,
     ReadAnswer, ReadRequest, ReadResult, RecordChange, RecordState, Refusal, ReplicationMessage,
-    RequestNumber, Resolve, Rival, TransferFailure, VersionedValue,
+    RequestNumber, Resolve, Rival, TransferFailure, Unfit, VersionedValue,
 };
 
 pub(super) const ME: NodeId = NodeId(1);
@@ -180,6 +180,20 @@ impl World {
         let begun = self.replica.begin_transfer(&cx, NodeId(to), &mut out);
         self.keep(out);
         begun
+    }
+
+    /// The target turns out to be about to stop.
+    pub(super) fn take_back_transfer(&mut self, target: u32) {
+        let now = self.now;
+        let cx = ReplicaContext {
+            now: &now,
+            promised: Timestamp::ZERO,
+        };
+        let mut out = vec![];
+        let (target, why) = (NodeId(target), Unfit::Leaving);
+        self.replica.take_back_transfer(&cx, target, why, &mut out);
+        self.replica.end_turn(&cx, &mut out);
+        self.keep(out);
     }
 
     fn keep(&mut self, out: Vec<ReplicaEffect>) {

@@ -9,8 +9,8 @@ use clock::Timestamp;
 use std::collections::BTreeSet;
 use wire::ids::{LogIndex, NodeId, Term};
 use wire::message::{
-    Configuration, Entry, LogPosition, PartitionReply, PartitionRequest, ReplicaRole,
-    ReplicationMessage,
+    Configuration, Entry, LogPosition, PartitionError, PartitionReply, PartitionRequest,
+    ReplicaRole, ReplicationMessage,
 };
 
 fn nodes(numbers: &[u32]) -> BTreeSet<NodeId> {
@@ -165,6 +165,44 @@ fn from_the_proposal_until_it_is_applied_nothing_is_evaluated_and_the_promise_st
         world.change_members(&[1, 2]),
         Err(ChangeRefused::NothingChanges)
     );
+}
+
+#[test]
+fn whoever_asks_during_a_change_waits_through_ticks_and_is_answered_when_it_is_applied() {
+    let mut world = serving(at(900));
+    assert_eq!(world.change_members(&[1, 2]), Ok(()));
+    world.pass(10);
+    world.take_said();
+    world.ask(get(at(1), "b"));
+    world.pass(10);
+    world.pass(10);
+    assert_eq!(answers(&mut world), vec![], "the change is not applied");
+    // A transfer that is taken back meanwhile does not end the change.
+    assert_eq!(world.transfer(2), Ok(()));
+    world.take_back_transfer(2);
+    world.pass(10);
+    assert_eq!(answers(&mut world), vec![], "the change is not applied");
+    holds_all(&mut world, 2);
+    let answer = value(None, Timestamp::ZERO);
+    assert_eq!(answers(&mut world), vec![answer], "it is over");
+}
+
+#[test]
+fn a_change_that_is_applied_while_the_leadership_goes_lets_nobody_be_evaluated() {
+    let mut world = leaving(
+        #[cfg(feature = "mutants")]
+        None,
+    );
+    world.take_said();
+    world.ask(get(at(1), "b"));
+    assert_eq!(world.transfer(2), Ok(()));
+    holds_all(&mut world, 2);
+    let error = PartitionError::NotLeader {
+        partition: PARTITION,
+        leader: Some(NodeId(2)),
+        term: Term(1),
+    };
+    assert_eq!(answers(&mut world), vec![PartitionReply::Error(error)]);
 }
 
 #[test]
