@@ -109,6 +109,21 @@ fn a_node_short_of_disk_hands_over_what_it_leads_and_leads_when_nobody_else_can(
     pass(&mut world, s(2));
     assert!(all_served(&world));
     assert_eq!(terms(&mut world), before, "nobody hands over in vain");
+    // An operator may still move them, and a node that is about to stop hands them over.
+    let (leader, partition) = world.serving()[0];
+    let target = node(&mut world, short);
+    let transfer = ClientRequest::Transfer {
+        partition,
+        to: Some(target),
+    };
+    let told = world.ask(leader, transfer, s(1)).unwrap();
+    let told = told.expect("it answers").reply;
+    assert!(told.is_ok(), "{told:?}");
+    world.leave(short);
+    let limit = world.now() + ms(500);
+    assert!(world.run_until(limit, others).unwrap(), "handed over");
+    world.crash(short);
+    world.start(short);
     // With room again, it leads its share.
     for seat in 0..NODES {
         world.set_free_space(seat, None);

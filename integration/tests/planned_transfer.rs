@@ -100,6 +100,47 @@ fn slowest(seed: u64, one_way: Duration, flush: Duration) -> Duration {
     slowest
 }
 
+/// How long it takes until the third node leads, when a transfer is under way to one that cannot take it
+/// and the leader should lead nothing any more.
+fn third_leads_after(dies: bool) -> Duration {
+    let mut options = WorldOptions::calm(7, NODES, 4, ms(1));
+    options.timing.spread_every = None;
+    let mut world = World::new(options);
+    world.run_to(Duration::from_secs(8)).unwrap();
+    let led = leader(&world).expect("nothing disturbs it");
+    let (target, third) = ((led + 1) % NODES, (led + 2) % NODES);
+    let to = world.state().unwrap().statuses[target].node;
+    world.pause(target, Duration::from_secs(20));
+    let request = put(&world, 1);
+    let answer = world.ask(led, request, PATIENCE).unwrap();
+    let answer = answer.expect("it is answered").reply;
+    assert!(
+        matches!(answer, Ok(ClientAnswer::Committed(_))),
+        "{answer:?}"
+    );
+    // The target lacks the commit, so this drains.
+    world.begin_transfer(led, PARTITION, Some(to));
+    world.set_free_space(led, Some(world.disk_reserve() - 1));
+    world.run_to(world.now() + ms(20)).unwrap();
+    assert_eq!(leader(&world), Some(led), "it is not handed over");
+    if dies {
+        world.crash(target);
+    }
+    let begun = world.now();
+    let limit = begun + Duration::from_secs(10);
+    let is_third = |world: &World| leader(world) == Some(third);
+    assert!(world.run_until(limit, is_third).unwrap(), "the third leads");
+    world.now() - begun
+}
+
+#[test]
+fn a_target_that_dies_or_hangs_does_not_keep_the_third_from_leading() {
+    let died = third_leads_after(true);
+    assert!(died <= ms(300), "after {died:?}");
+    let hung = third_leads_after(false);
+    assert!(hung <= ms(1_300), "after {hung:?}");
+}
+
 #[test]
 fn a_commit_waits_for_messages_of_the_hand_over_and_for_no_timer() {
     for seed in 0..3 {

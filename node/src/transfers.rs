@@ -42,8 +42,14 @@ pub(crate) struct Transfers {
 }
 
 impl Transfers {
-    /// Another node said how it stands.
-    pub(crate) fn on_standing(&mut self, now: Duration, node: NodeId, standing: Standing) {
+    /// Another node said how it stands. One that is about to stop stays so until its connection is lost:
+    /// it says so at once, and overtakes answers that wait for its log.
+    pub(crate) fn on_standing(&mut self, now: Duration, node: NodeId, mut standing: Standing) {
+        if let Some((_, known)) = self.standings.get(&node)
+            && known.unfit == Some(Unfit::Leaving)
+        {
+            standing.unfit = known.unfit;
+        }
         self.standings.insert(node, (now, standing));
     }
 
@@ -126,12 +132,6 @@ impl Transfers {
     pub(crate) fn is_leaving(&self, now: Duration, node: NodeId) -> bool {
         let standing = self.standing(now, node);
         standing.is_some_and(|standing| standing.unfit == Some(Unfit::Leaving))
-    }
-
-    /// What is being transferred to a node.
-    pub(crate) fn to(&self, node: NodeId) -> Vec<PartitionId> {
-        let to_it = self.under_way.iter().filter(|(_, (to, _))| *to == node);
-        to_it.map(|(partition, _)| *partition).collect()
     }
 
     /// How many are under way to nodes that can take them.
@@ -233,5 +233,12 @@ mod tests {
         transfers.on_standing(ms(1), OTHER, leaving);
         assert_eq!(transfers.hopeful(ms(2)), 0);
         assert!(transfers.is_leaving(ms(2), OTHER));
+        // An answer from before waited for its log.
+        transfers.on_standing(ms(3), OTHER, Standing::default());
+        assert!(transfers.is_leaving(ms(4), OTHER));
+        // It has started again.
+        transfers.forget_standing(OTHER);
+        transfers.on_standing(ms(5), OTHER, Standing::default());
+        assert!(!transfers.is_leaving(ms(6), OTHER));
     }
 }

@@ -27,7 +27,7 @@ use crate::request_waiting_list::WAITING_MAX;
 use crate::serving::reply;
 use std::collections::BTreeMap;
 use wire::ids::{Generation, NodeId};
-use wire::message::{PartitionReply, PartitionRequest, TransferFailure, Unfit};
+use wire::message::{PartitionReply, PartitionRequest, TransferFailure};
 
 /// Requests that came while their leader was being elected, by who asked.
 pub(crate) type EarlyRequests = BTreeMap<Asker, (Generation, PartitionRequest)>;
@@ -57,12 +57,18 @@ impl Replica {
         Ok(())
     }
 
-    /// Takes back a transfer to a member that turns out to be unfit, if it is not handed over yet.
+    /// To whom it is about to hand over, if that can still be taken back.
+    pub fn transfers_to(&self) -> Option<NodeId> {
+        self.replication.transfers_to()
+    }
+
+    /// Takes back a transfer to a member that turns out not to be able to lead, if it is not handed over
+    /// yet.
     pub fn take_back_transfer(
         &mut self,
         cx: &ReplicaContext,
         target: NodeId,
-        why: Unfit,
+        why: TransferFailure,
         out: &mut Vec<ReplicaEffect>,
     ) {
         self.replication

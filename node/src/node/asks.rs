@@ -11,7 +11,7 @@ use txn::GatewayEvent;
 use wire::ids::{Attempt, Generation, NodeId, PartitionId, Term};
 use wire::message::{
     CoordinatorState, PartitionError, PartitionReply, PartitionRequest, PeerMessage, RequestNumber,
-    TransactionName,
+    TransactionName, TransferFailure,
 };
 
 impl Node {
@@ -184,6 +184,8 @@ impl Node {
         self.peers.on_disconnected(node);
         self.outbox.forget(node);
         self.transfers.forget_standing(node);
+        let why = TransferFailure::Unreachable { target: node };
+        self.take_back_transfers_to(now, node, why);
         self.with_channel(now, |channel, at| channel.on_peer_down(at, node));
     }
 

@@ -6,6 +6,7 @@ use crate::disk_space::DiskSpace;
 use crate::transfers::DIFFERENCE_MIN;
 use clock::Now;
 use partition::Replica;
+use std::collections::BTreeSet;
 use std::time::Duration;
 use txn::ClientTag;
 use wire::ids::{NodeId, PartitionId};
@@ -16,6 +17,12 @@ use wire::message::{
 
 /// A member that lacks more entries than this is behind: leaderships are not moved to it unasked.
 const NEAR_ENTRIES: u64 = 256;
+
+/// Whether nothing is handed to a member that says this of itself. One that has just started can lead, and
+/// one that is short of disk serves reads.
+fn bars(unfit: Unfit) -> bool {
+    !matches!(unfit, Unfit::Starting | Unfit::DiskShort)
+}
 
 impl Node {
     /// Begins to hand over the leadership of a partition; `to`: `None` for the fittest member. Gives
@@ -137,12 +144,18 @@ impl Node {
         if !replica.configured().configuration.voters.contains(&target) {
             return Err(TransferFailure::NotMember { target });
         }
-        match self.standing_of(now, target) {
-            None => Err(TransferFailure::Unreachable { target }),
-            Some(Standing {
-                unfit: Some(why), ..
-            }) if why != Unfit::Starting => Err(TransferFailure::Unfit { target, why }),
-            Some(_) => Ok(target),
+        self.check_can_lead(now, target)?;
+        Ok(target)
+    }
+
+    /// Whether a member was heard of late, and can lead.
+    fn check_can_lead(&self, now: &Now, target: NodeId) -> Result<(), TransferFailure> {
+        let Some(standing) = self.standing_of(now, target) else {
+            return Err(TransferFailure::Unreachable { target });
+        };
+        match standing.unfit.filter(|why| bars(*why)) {
+            Some(why) => Err(TransferFailure::Unfit { target, why }),
+            None => Ok(()),
         }
     }
 
@@ -164,22 +177,19 @@ impl Node {
         is_connected.then_some(standing)
     }
 
-    /// The member that should lead instead of this node: one that is fit before one that has just
-    /// started, one that has the log before one that is behind, then the one that leads least. None that
-    /// gets a snapshot.
+    /// The member that should lead instead of this node: one that has room on its disk before one that has
+    /// little, one that is fit before one that has just started, one that has the log before one that is
+    /// behind, then the one that leads least. None that gets a snapshot.
     fn fittest(&self, now: &Now, replica: &Replica) -> Option<NodeId> {
         let rank = |member: &NodeId| {
             let standing = self.standing_of(now, *member)?;
-            let is_starting = match standing.unfit {
-                None => false,
-                Some(Unfit::Starting) => true,
-                Some(_) => return None,
-            };
-            if replica.needs_snapshot(*member) {
+            if standing.unfit.is_some_and(bars) || replica.needs_snapshot(*member) {
                 return None;
             }
+            let is_short = standing.unfit == Some(Unfit::DiskShort);
+            let is_starting = standing.unfit == Some(Unfit::Starting);
             let is_behind = replica.lag_of(*member) > NEAR_ENTRIES;
-            Some((is_starting, is_behind, standing.leads, *member))
+            Some((is_short, is_starting, is_behind, standing.leads, *member))
         };
         let members = replica.configured().configuration.voters.iter();
         let others = members.filter(|member| self.me() != Some(**member));
@@ -236,10 +246,11 @@ impl Node {
         for replica in self.replicas.values_mut() {
             replica.set_fit_to_lead(may_lead);
         }
+        self.take_back_hopeless(now);
         match unfit {
             // What it does lead, it can lead on.
             Some(Unfit::Starting | Unfit::Rebuilding) => {}
-            Some(_) => self.maybe_relinquish(now),
+            Some(why) => self.maybe_relinquish(now, why),
             None => self.maybe_spread(now),
         }
     }
@@ -258,22 +269,55 @@ impl Node {
     }
 
     /// Gives away everything that it leads, to whoever can take it.
-    fn maybe_relinquish(&mut self, now: &Now) {
+    fn maybe_relinquish(&mut self, now: &Now, why: Unfit) {
         if !self.transfers.is_relinquish_due(now.monotonic) {
             return;
         }
         for partition in self.led() {
+            let fittest = self.fittest(now, &self.replicas[&partition]);
+            if why == Unfit::DiskShort && fittest.is_some_and(|member| self.is_short(now, member)) {
+                // All are: nothing comes of it.
+                continue;
+            }
             if let Err(why) = self.start_transfer(now, partition, None, None) {
                 tracing::debug!(%partition, %why, "a leadership that should go stays for now");
             }
         }
     }
 
+    fn is_short(&self, now: &Now, node: NodeId) -> bool {
+        let standing = self.standing_of(now, node);
+        standing.is_some_and(|standing| standing.unfit == Some(Unfit::DiskShort))
+    }
+
     /// Another node is about to stop: nothing is handed to it any more.
     pub(super) fn on_leaving(&mut self, now: &Now, node: NodeId) {
-        for partition in self.transfers.to(node) {
+        let (target, why) = (node, Unfit::Leaving);
+        self.take_back_transfers_to(now, node, TransferFailure::Unfit { target, why });
+    }
+
+    /// Leads on what was about to go to a member that was not heard of late, or can no longer lead: the next
+    /// one is tried, and requests do not wait for it.
+    fn take_back_hopeless(&mut self, now: &Now) {
+        let targets = self.replicas.values().filter_map(Replica::transfers_to);
+        for target in targets.collect::<BTreeSet<_>>() {
+            if let Err(why) = self.check_can_lead(now, target) {
+                self.take_back_transfers_to(now, target, why);
+            }
+        }
+    }
+
+    pub(super) fn take_back_transfers_to(
+        &mut self,
+        now: &Now,
+        target: NodeId,
+        why: TransferFailure,
+    ) {
+        let replicas = self.replicas.iter();
+        let to_it = replicas.filter(|(_, replica)| replica.transfers_to() == Some(target));
+        for partition in to_it.map(|(partition, _)| *partition).collect::<Vec<_>>() {
             self.with_replica(now, partition, |replica, context, out| {
-                replica.take_back_transfer(context, node, Unfit::Leaving, out);
+                replica.take_back_transfer(context, target, why, out);
             });
         }
     }

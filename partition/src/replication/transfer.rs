@@ -127,7 +127,7 @@ impl Replication {
 
     /// Whether a transfer is under way, before the hand-over.
     pub fn is_transferring(&self) -> bool {
-        matches!(self.phase(), Some(Phase::CatchingUp | Phase::Draining))
+        self.transfers_to().is_some()
     }
 
     /// Whether everything is committed and durable at the target: time to hand over.
@@ -237,17 +237,22 @@ impl Replication {
         }
     }
 
-    /// Takes back a transfer to a member that turns out to be unfit; the leader leads on. What was handed
-    /// over stays so.
+    /// To whom a transfer is under way that can still be taken back.
+    pub fn transfers_to(&self) -> Option<NodeId> {
+        let transfer = self.transfer()?;
+        (transfer.phase != Phase::HandedOver).then_some(transfer.to)
+    }
+
+    /// Takes back a transfer to a member that turns out not to be able to lead; the leader leads on. What
+    /// was handed over stays so.
     pub fn take_back_transfer(
         &mut self,
         target: NodeId,
-        why: Unfit,
+        why: TransferFailure,
         out: &mut Vec<ReplicationEffect>,
     ) {
-        let begun = self.transfer().filter(|transfer| transfer.to == target);
-        if begun.is_some_and(|transfer| transfer.phase != Phase::HandedOver) {
-            self.give_up_transfer(TransferFailure::Unfit { target, why }, out);
+        if self.transfers_to() == Some(target) {
+            self.give_up_transfer(why, out);
         }
     }
 

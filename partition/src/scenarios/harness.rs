@@ -20,7 +20,7 @@ use wire::message::{
     ChangeRecord, CheckPrepared, CommitOne, Condition, Decision, Entry, Guard, LogPosition,
     Operation, OperationKind, PartitionReply, PartitionRequest, Prepare, Prepared, Read,
     ReadAnswer, ReadRequest, ReadResult, RecordChange, RecordState, Refusal, ReplicationMessage,
-    RequestNumber, Resolve, Rival, TransferFailure, Unfit, VersionedValue,
+    RequestNumber, Resolve, Rival, TransferFailure, VersionedValue,
 };
 
 pub(super) const ME: NodeId = NodeId(1);
@@ -182,7 +182,7 @@ impl World {
         begun
     }
 
-    /// The target turns out to be about to stop.
+    /// The target cannot be reached any more.
     pub(super) fn take_back_transfer(&mut self, target: u32) {
         let now = self.now;
         let cx = ReplicaContext {
@@ -190,7 +190,8 @@ impl World {
             promised: Timestamp::ZERO,
         };
         let mut out = vec![];
-        let (target, why) = (NodeId(target), Unfit::Leaving);
+        let target = NodeId(target);
+        let why = TransferFailure::Unreachable { target };
         self.replica.take_back_transfer(&cx, target, why, &mut out);
         self.replica.end_turn(&cx, &mut out);
         self.keep(out);

@@ -72,6 +72,11 @@ impl World {
         self.give(seat, event);
     }
 
+    /// Tells a node to hand over everything, as one that is about to stop.
+    pub fn leave(&mut self, seat: Seat) {
+        self.give(seat, Event::Leave);
+    }
+
     pub(super) fn control_answer(
         &mut self,
         connection: u64,
