@@ -4,9 +4,10 @@ use super::*;
 use crate::versions::{Store, StoreBatch, StoreQuery, StoreReport, StoreTask, VersionRow};
 use bytes::Bytes;
 use clock::Timestamp;
-use crossbeam_channel::unbounded;
+use crossbeam_channel::{Receiver, unbounded};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tempfile::{TempDir, tempdir};
 use wire::ids::{LogIndex, PartitionId, Term};
 use wire::keys::{Key, KeyRange};
@@ -163,39 +164,66 @@ fn a_damaged_journal_is_emptied_and_never_read() {
     assert_eq!(answer.expect("answers").applied, LogIndex(10));
 }
 
-#[test]
-fn tables_that_cannot_be_written_are_reported_though_the_tree_halts_its_writer() {
-    let (_data, directory) = closed_store();
+const NOT_HUNG_WITHIN: Duration = Duration::from_secs(20);
+
+/// A store that cannot write its tables any more, with more to do than the tree lets wait.
+fn store_without_tables(directory: &Path) -> (StoreThread, Receiver<StoreReport>) {
     let (reports, received) = unbounded();
-    let store = FjallStore::open(&directory, TINY).expect("opens");
+    let store = FjallStore::open(directory, TINY).expect("opens");
     let thread = StoreThread::spawn(store, move |report| {
         // Once it has failed the test does not listen any more.
         reports.send(report).ok();
     });
-    let table = tables(&directory).pop().expect("there is one");
+    let table = tables(directory).pop().expect("there is one");
     let folder = table.parent().expect("it lies in a folder");
     fs::rename(folder, directory.join("elsewhere")).expect("renames");
-    // Each of these makes a memory table that waits to be written: more than the tree lets wait.
+    // Each of these makes a memory table that waits to be written.
     for index in 11..=22 {
         thread.send(StoreTask::Apply(batch(index)));
         thread.send(StoreTask::Persist);
     }
+    (thread, received)
+}
+
+#[track_caller]
+fn assert_says_what_failed(received: &Receiver<StoreReport>) {
     let why = loop {
-        let report = received.recv_timeout(std::time::Duration::from_secs(20));
+        let report = received.recv_timeout(NOT_HUNG_WITHIN);
         if let StoreReport::Failed { why } = report.expect("it does not hang") {
             break why;
         }
     };
-    assert_says(
-        &why,
-        &[
-            "a table could not be written",
-            "Nothing acknowledged is lost",
-        ],
-    );
+    let parts = [
+        "a table could not be written",
+        "Nothing acknowledged is lost",
+    ];
+    assert_says(&why, &parts);
+}
+
+#[test]
+fn tables_that_cannot_be_written_are_reported_though_the_tree_halts_its_writer() {
+    let (_data, directory) = closed_store();
+    let (thread, received) = store_without_tables(&directory);
+    assert_says_what_failed(&received);
     // Nor does whoever still sends, or waits for the end.
     for index in 0..(STORE_QUEUE_MAX as u64 + 10) {
         thread.send(StoreTask::Apply(batch(30 + index % 2)));
     }
     thread.join();
+}
+
+#[test]
+fn a_store_that_is_to_end_before_it_has_failed_ends_and_says_so() {
+    let (_data, directory) = closed_store();
+    let (thread, received) = store_without_tables(&directory);
+    let (ended, ends) = unbounded();
+    let waits = std::thread::Builder::new().name("waits-for-end".to_owned());
+    let waits = waits.spawn(move || {
+        thread.join();
+        ended.send(()).expect("the test listens");
+    });
+    waits.expect("the system gives a thread");
+    assert_says_what_failed(&received);
+    let hung = "the store does not hang though the tree halts its writer";
+    ends.recv_timeout(NOT_HUNG_WITHIN).expect(hung);
 }

@@ -1,11 +1,13 @@
-//! The threads of the store (pattern Singular Update Queue): one applies, one answers.
+//! The threads of the store (pattern Singular Update Queue): one applies, one answers, one looks after them.
 //!
 //! Applying may take tens of milliseconds when the store writes tables; nothing that a client waits for
 //! waits for it. Questions have a thread of their own, so that an old read does not wait for it either.
 //!
 //! Invariant: a store that cannot write its tables is reported as failed, and nobody waits for it then. The
 //! tree itself halts the thread that applies, for ever, once four full memory tables wait to be written, also
-//! if they never will be (fjall 3.1.13, `local_backpressure`); so the other thread looks after the tree.
+//! if they never will be (fjall 3.1.13, `local_backpressure`); so a thread looks after the tree until the one
+//! that applies has ended. It answers nothing: looking takes the lock of the tree's journal, which the tree
+//! may hold while it syncs a file.
 
 #![allow(
     clippy::disallowed_methods,
@@ -21,6 +23,7 @@ use crate::versions::{
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded};
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -54,6 +57,7 @@ pub struct StoreThread {
     questions: Sender<Question>,
     writer: JoinHandle<()>,
     reader: JoinHandle<()>,
+    watcher: JoinHandle<()>,
     failed: Failed,
 }
 
@@ -89,7 +93,7 @@ enum Question {
 }
 
 impl StoreThread {
-    /// Starts the threads. Both call `notify`.
+    /// Starts the threads. All call `notify`.
     ///
     /// # Panics
     /// If the system refuses another thread.
@@ -99,8 +103,9 @@ impl StoreThread {
     ) -> StoreThread {
         let (writes, applying) = bounded(STORE_QUEUE_MAX);
         let (questions, answering) = bounded(STORE_QUEUE_MAX);
-        let reader = store.reader();
-        let tell = notify.clone();
+        let (reader, watched) = (store.reader(), store.reader());
+        let (tell, warn) = (notify.clone(), notify.clone());
+        let (writer_runs, writer_ended) = bounded(0);
         let budget = ByteBudget::new(STORE_QUEUE_BYTES_MAX);
         let closing = ClosesOnDrop(budget.clone());
         let (halted, failed) = (budget.clone(), Failed::default());
@@ -109,15 +114,20 @@ impl StoreThread {
             budget,
             questions,
             reader: spawn("store-read", &failed, notify, move |notify| {
-                let ended = answer_all(reader, &answering, notify);
-                if ended.is_err() {
+                answer_all(&reader, &answering, notify)
+            }),
+            writer: spawn("store", &failed, tell, move |notify| {
+                // Dropped when this ends, however it does: that tells the watcher.
+                let _runs: Sender<Infallible> = writer_runs;
+                Writer::new(store, notify, &closing.0).run(&applying)
+            }),
+            watcher: spawn("store-watch", &failed, warn, move |_| {
+                let looked = look_after_tree(&watched, &writer_ended);
+                if looked.is_err() {
                     // Perhaps nobody gives room back any more.
                     halted.close();
                 }
-                ended
-            }),
-            writer: spawn("store", &failed, tell, move |notify| {
-                Writer::new(store, notify, &closing.0).run(&applying)
+                looked
             }),
             failed,
         }
@@ -175,7 +185,8 @@ impl StoreThread {
     pub fn join(self) {
         drop(self.writes);
         drop(self.questions);
-        for thread in [self.reader, self.writer] {
+        // The watcher looks until the writer has ended.
+        for thread in [self.reader, self.writer, self.watcher] {
             if !ends(&thread, &self.failed) {
                 tracing::warn!(
                     "the store has failed and holds its thread: it ends with the process"
@@ -230,25 +241,27 @@ fn spawn<N: Fn(StoreReport) + Send + 'static>(
         .expect("the system gives a thread to a node that starts")
 }
 
+/// Looks whether the tree writes its tables, until the thread that applies has ended.
+fn look_after_tree(
+    tree: &FjallReader,
+    writer_ended: &Receiver<Infallible>,
+) -> Result<(), StoreError> {
+    while let Err(RecvTimeoutError::Timeout) = writer_ended.recv_timeout(LOOK_AFTER_TREE_EVERY) {
+        tree.check_tables_are_written()?;
+    }
+    Ok(())
+}
+
 fn answer_all(
-    reader: FjallReader,
+    reader: &FjallReader,
     questions: &Receiver<Question>,
     notify: &impl Fn(StoreReport),
 ) -> Result<(), StoreError> {
     let mut snapshots = Snapshots::of(reader.clone());
-    let mut looked = Instant::now();
-    loop {
-        let wait = LOOK_AFTER_TREE_EVERY.saturating_sub(looked.elapsed());
-        match questions.recv_timeout(wait) {
-            Ok(question) => answer(&reader, &mut snapshots, question, notify)?,
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return Ok(()),
-        }
-        if looked.elapsed() >= LOOK_AFTER_TREE_EVERY {
-            looked = Instant::now();
-            reader.check_tables_are_written()?;
-        }
+    for question in questions {
+        answer(reader, &mut snapshots, question, notify)?;
     }
+    Ok(())
 }
 
 fn answer(
