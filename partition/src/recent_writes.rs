@@ -26,6 +26,9 @@ use wire::keys::{Key, KeyRange};
 /// What one version costs beside its key and value, in bytes, roughly.
 const OVERHEAD_BYTES: usize = 128;
 
+/// Room for so many versions of a key is never worth giving back.
+const KEPT_ROOM: usize = 4;
+
 /// A version: when, and what; `None` is a tombstone.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Version {
@@ -49,6 +52,14 @@ fn up_to(versions: &Versions, at: Timestamp) -> usize {
     match versions.back() {
         Some(newest) if newest.timestamp <= at => versions.len(),
         _ => versions.partition_point(|written| written.timestamp <= at),
+    }
+}
+
+/// Gives room back that a key needed while it was hot. Half of what it keeps is free, so that evicting
+/// one version per new one moves nothing.
+fn shrink(versions: &mut Versions) {
+    if versions.capacity() > 4 * versions.len().max(KEPT_ROOM) {
+        versions.shrink_to(2 * versions.len());
     }
 }
 
@@ -185,6 +196,8 @@ impl RecentWrites {
             let written = versions.pop_front().expect("just seen");
             if versions.is_empty() {
                 self.by_key.remove(&key);
+            } else {
+                shrink(versions);
             }
             self.bytes -= cost(&key, &written.value);
             self.horizon = self.horizon.max(timestamp);
@@ -244,6 +257,23 @@ mod tests {
         writes.evict(LogIndex(8));
         assert_eq!((writes.horizon(), writes.bytes), (ts(13), 0));
         writes.invariants();
+    }
+
+    #[test]
+    fn a_key_that_was_hot_gives_its_room_back() {
+        let mut writes = RecentWrites::new(ts(10), LogIndex(5), 0);
+        for at in 11..1_011 {
+            writes.insert(LogIndex(6), &key("hot"), ts(at), None);
+        }
+        writes.insert(LogIndex(7), &key("hot"), ts(1_011), None);
+        writes.evict(LogIndex(6));
+        let versions = &writes.by_key[&key("hot")];
+        assert_eq!(versions.len(), 1);
+        assert!(
+            versions.capacity() <= 4 * KEPT_ROOM,
+            "one version keeps the room of {}",
+            versions.capacity()
+        );
     }
 
     #[test]
