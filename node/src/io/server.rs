@@ -307,8 +307,7 @@ impl Running {
     ) -> Result<Running, ServerError> {
         let mut clock = MachineClock::open(options.clock)?;
         let (wal, recovered) = open_log(&options)?;
-        let now = clock.now();
-        let seed = seed(address, &now);
+        let seed = seed(address, &clock.now());
         let store = open_store(&options, seed)?;
         let advertised = options.advertise.unwrap_or_else(|| address.to_string());
         let mut config = NodeConfig::new(advertised.clone(), options.join, seed);
@@ -319,7 +318,8 @@ impl Running {
             BoundSource::Kernel => "kernel (adjtimex)".to_owned(),
             BoundSource::Fixed(_) => "fixed (--clock-bound)".to_owned(),
         };
-        let node = Node::new(config, recovered, &store, &now)?;
+        // Opening the store may have taken long: by the time before it, every election would be due.
+        let node = Node::new(config, recovered, &store, &clock.now())?;
         if let Some(listener) = options.metrics {
             serve_metrics(listener, reports.clone())?;
         }
