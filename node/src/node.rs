@@ -489,8 +489,14 @@ impl Node {
         )
     }
 
-    /// Checks what must always hold; for tests and simulation.
+    /// Checks what must hold after each [`Node::flush`]; for tests and simulation.
     pub fn invariants(&self) {
+        // A node that takes records for durable when it hands them over has replicas act after their turn.
+        assert!(
+            self.in_turn.is_empty() || self.acknowledges_before_fsync(),
+            "{:?} were stepped and their turn did not end with the node's: what they have to say waits",
+            self.in_turn
+        );
         for replica in self.replicas.values() {
             replica.invariants();
         }
