@@ -5,9 +5,9 @@
 use crate::identity::{META_FORGOTTEN, META_FOUNDER, META_INCARNATIONS};
 use crate::node::NodeError;
 use crate::node::replicas::{forgotten_record, next_incarnation};
-use partition::log::{LogRecord, RecoveredLog};
-use partition::replication::Recollection;
-use wire::message::LogPosition;
+use partition::log::{LogRecord, RecoveredLog, RecoveredReplica};
+use partition::replication::{ConfigurationEntry, Recollection};
+use wire::message::{Configuration, LogPosition};
 
 /// Why replicas cannot be dropped.
 #[derive(Debug, thiserror::Error)]
@@ -23,13 +23,25 @@ pub enum NotRebuilt {
     Node(#[from] NodeError),
 }
 
+/// Whether the log says that one node has, or had until a change that may be under way still, all data of
+/// the partition. If no change of members is in the log, the founding's members count.
+fn may_be_only_copy(replica: &RecoveredReplica) -> bool {
+    let bodies = replica.entries.iter().rev().map(|entry| &entry.body);
+    let latest = bodies.filter_map(ConfigurationEntry::decode).next();
+    let configuration = match latest {
+        Some(entry) => entry.configuration,
+        None => Configuration::of(replica.descriptor.members.iter().copied()),
+    };
+    configuration.voters.len() == 1 || configuration.outgoing.len() == 1
+}
+
 /// All records of the new log.
 pub fn rebuilt_log(recovered: &RecoveredLog) -> Result<Vec<LogRecord>, NotRebuilt> {
     if !recovered.metas.contains_key(&META_FOUNDER) || recovered.replicas.is_empty() {
         return Err(NotRebuilt::Nothing);
     }
     let mut replicas = recovered.replicas.values();
-    if replicas.any(|replica| replica.descriptor.members.len() == 1) {
+    if replicas.any(may_be_only_copy) {
         return Err(NotRebuilt::OnlyCopy);
     }
     let incarnation = next_incarnation(recovered)?;

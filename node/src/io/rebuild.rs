@@ -225,11 +225,11 @@ mod tests {
     use crate::node::replicas::next_incarnation;
     use bytes::Bytes;
     use clock::Timestamp;
-    use partition::replication::Recollection;
-    use std::collections::BTreeMap;
-    use wire::ids::{Generation, NodeId, PartitionId, Term};
+    use partition::replication::{ConfigurationEntry, Recollection};
+    use std::collections::{BTreeMap, BTreeSet};
+    use wire::ids::{Generation, LogIndex, NodeId, PartitionId, Term};
     use wire::keys::{Descriptor, KeyRange};
-    use wire::message::LogPosition;
+    use wire::message::{Configuration, Entry, LogPosition};
 
     fn data(members: u32) -> tempfile::TempDir {
         let data = tempfile::tempdir().expect("makes a directory");
@@ -339,6 +339,51 @@ mod tests {
             refused.to_string().contains("nothing to rebuild"),
             "{refused}"
         );
+    }
+
+    /// A change of members, logged after what the log says already.
+    fn log_change(data: &Path, index: u64, configuration: Configuration) {
+        let (mut log, _) = WriteAheadLog::open(&data.join("log"), SMALL).expect("opens");
+        let change = ConfigurationEntry {
+            configuration,
+            promised: Timestamp::ZERO,
+        };
+        log.append(&[LogRecord::Entry {
+            partition: PartitionId(2),
+            entry: Entry {
+                term: Term(4),
+                index: LogIndex(index),
+                body: change.encode(),
+            },
+        }]);
+        log.flush().expect("writes");
+    }
+
+    #[test]
+    fn the_only_copy_is_judged_by_the_latest_members_and_not_by_the_founding() {
+        let of = |nodes: &[u32]| nodes.iter().copied().map(NodeId).collect::<BTreeSet<_>>();
+        let is_kept = |data: &tempfile::TempDir| match drop_replicas(data.path()) {
+            Ok(_) => false,
+            Err(RebuildError::OnlyCopy(_)) => true,
+            Err(other) => panic!("{other}"),
+        };
+        let shrunk = data(3);
+        log_change(shrunk.path(), 1, Configuration::of(of(&[1])));
+        assert!(is_kept(&shrunk), "the others left");
+
+        let grown = data(1);
+        let joint = Configuration {
+            voters: of(&[1, 2, 3]),
+            outgoing: of(&[1]),
+            learners: BTreeSet::new(),
+        };
+        log_change(grown.path(), 1, joint);
+        assert!(
+            is_kept(&grown),
+            "the others may lack what one node committed"
+        );
+        log_change(grown.path(), 2, Configuration::of(of(&[1, 2, 3])));
+        assert!(!is_kept(&grown), "two others have it");
     }
 
     #[test]
