@@ -29,8 +29,8 @@ pub(super) struct Directory {
 pub(super) struct Listing {
     /// Epochs, ascending.
     pub(super) segments: Vec<u32>,
-    /// Free files.
-    pub(super) free: Vec<PathBuf>,
+    /// Numbers of free files, ascending.
+    pub(super) free: Vec<u32>,
 }
 
 /// Names what was tried on which path when an operation of the system fails.
@@ -85,8 +85,8 @@ impl Directory {
             };
             if let Some(epoch) = stem.strip_prefix(SEGMENT_PREFIX) {
                 listing.segments.extend(epoch.parse::<u32>().ok());
-            } else if stem.starts_with(FREE_PREFIX) {
-                listing.free.push(file.path());
+            } else if let Some(number) = stem.strip_prefix(FREE_PREFIX) {
+                listing.free.extend(number.parse::<u32>().ok());
             }
         }
         listing.segments.sort_unstable();
@@ -99,8 +99,8 @@ impl Directory {
             .join(format!("{SEGMENT_PREFIX}{epoch:010}{SUFFIX}"))
     }
 
-    pub(super) fn free(&self, epoch: u32) -> PathBuf {
-        self.path.join(format!("{FREE_PREFIX}{epoch:010}{SUFFIX}"))
+    pub(super) fn free(&self, number: u32) -> PathBuf {
+        self.path.join(format!("{FREE_PREFIX}{number:010}{SUFFIX}"))
     }
 
     /// Makes creations, renamings and removals durable.

@@ -49,8 +49,17 @@ impl SegmentFile {
         self.length
     }
 
+    /// Gives the file a name that no other has. *Took it the name of another, the other's writes would go to
+    /// a file that nobody finds again.*
     pub(super) fn rename(&mut self, to: PathBuf) -> Result<(), LogError> {
-        std::fs::rename(&self.path, &to).map_err(failed("rename", &self.path))?;
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        use rustix::io::Errno;
+        let renamed = match renameat_with(CWD, &self.path, CWD, &to, RenameFlags::NOREPLACE) {
+            // This file system cannot tell. Names are never given twice all the same.
+            Err(Errno::INVAL | Errno::NOSYS) => std::fs::rename(&self.path, &to),
+            other => other.map_err(std::io::Error::from),
+        };
+        renamed.map_err(failed("rename", &self.path))?;
         self.path = to;
         Ok(())
     }

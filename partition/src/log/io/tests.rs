@@ -106,6 +106,41 @@ fn endless_writes_stay_bounded_and_bring_nothing_back() {
 }
 
 #[test]
+fn segments_that_are_used_again_never_take_each_others_place() {
+    for seed in 0..20 {
+        let mut random = wire::SplitMix64::new(seed);
+        let directory = tempdir().expect("makes a directory");
+        let (mut wal, _) = open(directory.path());
+        wal.append(&[installed(P1, at(0, 0))]);
+        wal.flush().expect("flushes");
+        let (mut next, mut base) = (1, 0);
+        for _ in 0..60 {
+            // Flushes so small that no segment grows beyond its size: such a one is not used again.
+            for _ in 0..8 + random.below(32) {
+                wal.append(&[sized_entry(P1, 1, next, 1024)]);
+                wal.flush().expect("flushes");
+                next += 1;
+            }
+            if random.chance(1, 2) && wal.can_prepare() {
+                wal.prepare().expect("prepares");
+            }
+            if random.chance(2, 3) {
+                base += random.below(next - base);
+                wal.discard(P1, at(1, base));
+            }
+            if random.chance(1, 8) {
+                wal.flush().expect("flushes");
+                drop(wal);
+                let (again, recovered) = open(directory.path());
+                let expected: Vec<(u64, u64)> = (base + 1..next).map(|i| (1, i)).collect();
+                assert_eq!(positions(&recovered, P1), expected, "of seed {seed}");
+                wal = again;
+            }
+        }
+    }
+}
+
+#[test]
 fn a_partition_that_is_not_discarded_holds_its_segments() {
     let directory = tempdir().expect("makes a directory");
     let (mut wal, _) = open(directory.path());

@@ -16,7 +16,7 @@ use crate::log::recovery::{LogReader, SegmentBytes};
 use crate::log::{LogError, LogRecord, RecoveredLog, SegmentWriter};
 use std::collections::VecDeque;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use wire::ids::{LogIndex, PartitionId};
 use wire::message::LogPosition;
@@ -61,6 +61,8 @@ pub struct WriteAheadLog {
     /// Oldest first.
     older: VecDeque<OlderSegment>,
     free: Vec<SegmentFile>,
+    /// What the next free file is called. Not after an epoch: a file that was filled for one may outlast it.
+    next_free: u32,
     /// A file that is being filled to become a free one.
     unfilled: Option<SegmentFile>,
     /// The disk was full: nothing is prepared before this.
@@ -122,7 +124,8 @@ impl WriteAheadLog {
         });
         let wal = WriteAheadLog {
             older: older.collect(),
-            free: open_free(&listing, options)?,
+            free: open_free(&directory, &listing, options)?,
+            next_free: listing.free.last().map_or(1, |last| last + 1),
             directory,
             options,
             writer: recovery.writer,
@@ -288,7 +291,7 @@ impl WriteAheadLog {
             let is_whole = oldest.length == self.options.segment_bytes;
             if is_whole && self.free.len() < FREE_FILES_MAX {
                 let mut file = SegmentFile::open(path)?;
-                file.rename(self.directory.free(epoch))?;
+                file.rename(self.free_name())?;
                 self.free.push(file);
             } else {
                 fs::remove_file(&path).map_err(failed("remove", &path))?;
@@ -296,6 +299,12 @@ impl WriteAheadLog {
             self.older.pop_front();
         }
         Ok(())
+    }
+
+    fn free_name(&mut self) -> PathBuf {
+        let number = self.next_free;
+        self.next_free += 1;
+        self.directory.free(number)
     }
 
     /// Whether [`WriteAheadLog::prepare`] has something to do.
@@ -360,7 +369,7 @@ impl WriteAheadLog {
             return Ok(());
         }
         if self.unfilled.is_none() {
-            let path = self.directory.free(self.writer.epoch() + 1);
+            let path = self.free_name();
             self.unfilled = Some(SegmentFile::create(path)?);
         }
         if let Some(file) = &mut self.unfilled {
@@ -419,10 +428,14 @@ fn remove_unbegun(
     Ok(())
 }
 
-fn open_free(listing: &Listing, options: LogOptions) -> Result<Vec<SegmentFile>, LogError> {
+fn open_free(
+    directory: &Directory,
+    listing: &Listing,
+    options: LogOptions,
+) -> Result<Vec<SegmentFile>, LogError> {
     let mut free = Vec::new();
-    for path in &listing.free {
-        let file = SegmentFile::open(path.clone())?;
+    for number in &listing.free {
+        let file = SegmentFile::open(directory.free(*number))?;
         if file.length() == options.segment_bytes && free.len() < FREE_FILES_MAX {
             free.push(file);
         } else {
