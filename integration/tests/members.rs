@@ -155,3 +155,23 @@ fn a_member_that_was_away_when_it_was_removed_hears_of_it_and_disturbs_nobody() 
     is_settled(&mut world, partition, &voters);
     assert_eq!(term(&mut world), before, "no election came of it");
 }
+
+#[test]
+fn a_member_that_missed_its_removal_and_is_named_anew_comes_back() {
+    let mut world = served(6);
+    let (partition, members) = some_partition(&mut world);
+    let seat = leader(&world, partition);
+    let statuses = world.state().unwrap().statuses;
+    let away = (0..NODES).find(|s| *s != seat && members.contains(&statuses[*s].node));
+    let away = away.expect("another member");
+    let gone = statuses[away].node;
+    world.crash(away);
+    let rest: BTreeSet<NodeId> = members.iter().copied().filter(|m| *m != gone).collect();
+    change(&mut world, partition, &rest);
+    world.change_members(partition, members.clone());
+    world.start(away);
+    let limit = world.now() + s(20);
+    let is_done = |world: &World| world.wanted_members() == 0;
+    assert!(world.run_until(limit, is_done).unwrap(), "it comes about");
+    is_settled(&mut world, partition, &members);
+}

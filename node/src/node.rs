@@ -57,6 +57,8 @@ mod clocks_test;
 mod joining_test;
 mod leadership;
 mod members;
+#[cfg(test)]
+mod members_test;
 mod membership;
 pub(crate) mod replicas;
 mod status;
@@ -247,7 +249,8 @@ impl Node {
             node.warn_of_other_founders(&founding);
             let start = known.map_or(0, |identity| identity.start) + 1;
             node.join(&founding, start, now);
-            for (partition, replica) in recovered.replicas {
+            for (partition, mut replica) in recovered.replicas {
+                node.restore_term(partition, &mut replica);
                 let config = node.replica_config(partition);
                 let mut replica = Replica::new(config, replica, store, now)?;
                 if membership::preferred_leader(replica.descriptor()) == node.me() {

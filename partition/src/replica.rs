@@ -285,6 +285,11 @@ impl Replica {
         self.follow_up(cx, out);
     }
 
+    /// Whether it leads and others may hear of it ([`Replication::may_be_heard`]).
+    pub fn may_be_heard(&self) -> bool {
+        self.replication.may_be_heard()
+    }
+
     /// What a heartbeat to a follower says of this partition, if this replica leads it.
     pub fn heartbeat_for(&self, follower: NodeId) -> Option<Leading> {
         let leadership = self.leadership.as_ref()?;

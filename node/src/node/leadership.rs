@@ -31,7 +31,12 @@ impl Node {
             promised: self.heartbeats.promised(),
         };
         let mut out = Vec::new();
+        let was_heard = replica.may_be_heard();
         let result = act(replica, &context, &mut out);
+        if !was_heard && replica.may_be_heard() {
+            // Its promise must hold before it may serve: ask at once.
+            self.next_heartbeat = now.monotonic;
+        }
         self.do_replica_effects(now, partition, out);
         Some(result)
     }

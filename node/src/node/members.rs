@@ -10,6 +10,9 @@
 //!   has not lost its log since the founding, it has not lost what the replica held when that was dropped,
 //!   and the change that names it is later than the one that removed it. Otherwise it has forgotten, and
 //!   asks everybody first (docs/decisions/0010, 0012).
+//! - It begins above every term of its life before, and at that of the change which names it. *Else a leader
+//!   that counts on what the life before acknowledged would go on to, and one that does not know that this
+//!   node was removed would be acknowledged again.*
 //! - Both are in the log before anything that the replica says counts.
 
 use super::Node;
@@ -34,6 +37,8 @@ pub(crate) struct RemovedReplica {
     configured: Configured,
     /// It had lost its memory, and did not have it again.
     had_forgotten: bool,
+    /// It acknowledged nothing and voted for nobody in a later term.
+    term: Term,
 }
 
 /// Which replicas were removed, as the log remembers it.
@@ -106,7 +111,8 @@ impl Node {
             true => Recollection::BegunAt(configured.at),
             false => Recollection::Lost,
         };
-        tracing::info!(%partition, index = %configured.at.index, is_new, "begins a replica");
+        let term = self.least_term(partition, memory);
+        tracing::info!(%partition, index = %configured.at.index, %term, is_new, "begins a replica");
         let incarnation = self.next_incarnation;
         self.next_incarnation += 1;
         self.forgotten.insert(partition, memory);
@@ -119,10 +125,11 @@ impl Node {
             descriptor: descriptor.clone(),
             base: LogPosition::default(),
         });
+        self.log.push(begun_in(partition, term));
         let empty = RecoveredReplica {
             incarnation,
             descriptor,
-            term: Term(0),
+            term,
             voted_for: None,
             base: LogPosition::default(),
             entries: Vec::new(),
@@ -137,16 +144,40 @@ impl Node {
         self.hold_for_log(Held::Live(self.live()));
     }
 
+    /// The earliest term in which a replica with this memory may take part.
+    fn least_term(&self, partition: PartitionId, memory: Recollection) -> Term {
+        let removed = self.removed.get(&partition);
+        let above = removed.map(|removed| removed.term.next());
+        let named_in = match memory {
+            Recollection::Whole => return Term(0),
+            Recollection::Lost => Term(0),
+            Recollection::BegunAt(position) => position.term,
+        };
+        above.unwrap_or_default().max(named_in)
+    }
+
+    /// After a restart: a torn batch may hold a replica that begins, and not its term.
+    pub(super) fn restore_term(&mut self, partition: PartitionId, replica: &mut RecoveredReplica) {
+        let memory = self.forgotten.get(&partition).copied().unwrap_or_default();
+        let least = self.least_term(partition, memory);
+        if replica.term < least {
+            replica.term = least;
+            replica.voted_for = None;
+            self.log.push(begun_in(partition, least));
+        }
+    }
+
     /// A replica of this node is no member any more: it goes, with everything that it holds.
     pub(super) fn drop_replica(&mut self, partition: PartitionId, configured: Configured) {
-        if self.replicas.remove(&partition).is_none() {
+        let Some(replica) = self.replicas.remove(&partition) else {
             return;
-        }
+        };
         tracing::info!(%partition, index = %configured.at.index, "is no member any more: drops its replica");
         let memory = self.forgotten.remove(&partition);
         let removed = RemovedReplica {
             configured,
             had_forgotten: memory == Some(Recollection::Lost),
+            term: replica.term(),
         };
         self.removed.insert(partition, removed);
         // In this order: a torn batch must not leave a node that has no replica and does not know why.
@@ -154,6 +185,14 @@ impl Node {
         self.log.push(LogRecord::ReplicaDropped { partition });
         self.log.push(forgotten_record(&self.forgotten));
         self.hold_for_log(Held::Live(self.live()));
+    }
+}
+
+fn begun_in(partition: PartitionId, term: Term) -> LogRecord {
+    LogRecord::HardState {
+        partition,
+        term,
+        voted_for: None,
     }
 }
 

@@ -179,7 +179,7 @@ impl Replication {
     }
 
     /// Whether a leader was heard within the shortest election timeout. A leader hears itself.
-    fn hears_leader(&self, now: Duration) -> bool {
+    pub(super) fn hears_leader(&self, now: Duration) -> bool {
         let heard_lately = |heard| now.saturating_sub(heard) < self.timing.election_timeout;
         self.role() == Role::Leader || self.leader_heard.is_some_and(heard_lately)
     }

@@ -17,7 +17,10 @@
 //! - a leader that is no voter any more counts itself for nothing, and follows once that is committed;
 //! - whoever is no member disturbs nobody: while a leader is heard, a stranger's `Vote` is not heard
 //!   (section 4.2.3). A member's is: pre-votes have asked, and a planned transfer needs no flag;
-//! - what a stranger answers counts for nothing.
+//! - what a stranger answers counts for nothing;
+//! - whoever hears a leader is a member, however old its log: leaders speak to members only. It does not go
+//!   then. *One that was named anew, and went by the entry that removed it before, would drop what its leader
+//!   counts on.*
 //!
 //! A candidate may be a stranger to a member whose log lacks the change, and is voted for like any other. A
 //! member that its own log calls no voter stands nevertheless while that is not known to be committed:
@@ -25,7 +28,7 @@
 
 use super::configuration::{ConfigurationEntry, without};
 use super::progress::Progress;
-use super::{Replication, ReplicationEffect, Role, RoleState};
+use super::{Replication, ReplicationEffect, RoleState};
 use clock::Timestamp;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -278,7 +281,7 @@ impl Replication {
         let configuration = &self.configured().configuration;
         let is_due = match &self.role {
             RoleState::Leader(leader) => !leader.leaving.is_empty() || !configuration.has_voter(me),
-            _ => !self.is_removed && !configuration.has_member(me),
+            _ => !self.is_removed && !configuration.has_member(me) && !self.hears_leader(now),
         };
         if !is_due || !self.is_configuration_committed() {
             return;
@@ -310,11 +313,17 @@ impl Replication {
         }
     }
 
-    /// Somebody says that this configuration is committed.
-    pub(super) fn on_removed(&mut self, told: Configured, out: &mut Vec<ReplicationEffect>) {
+    /// Somebody says that this configuration is committed. It may be late: whoever hears a leader was named
+    /// anew since, or asks again when it hears it no more.
+    pub(super) fn on_removed(
+        &mut self,
+        now: Duration,
+        told: Configured,
+        out: &mut Vec<ReplicationEffect>,
+    ) {
         let known = self.configured().at.max(self.floor());
         let names_me = told.configuration.has_member(self.me);
-        if told.at >= known && !names_me && self.role() != Role::Leader {
+        if told.at >= known && !names_me && !self.hears_leader(now) {
             self.maybe_be_removed(told, out);
         }
     }

@@ -205,7 +205,7 @@ impl Replication {
         let promised = promised.max(self.configurations.promised());
         match message {
             M::Join { configured } => self.on_join(&configured),
-            M::Removed { configured } => self.on_removed(configured, out),
+            M::Removed { configured } => self.on_removed(now, configured, out),
             M::AskMemory { nonce } => self.on_ask_memory(promised, from, nonce, out),
             M::Memory { nonce, memory } => self.on_memory(from, nonce, memory, out),
             M::PreVote { term, last } => self.on_pre_vote(now, from, term, last, out),

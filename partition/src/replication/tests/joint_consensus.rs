@@ -399,6 +399,66 @@ fn a_new_member_does_not_believe_that_it_was_removed_before() {
 }
 
 #[test]
+fn one_that_is_named_anew_does_not_go_while_it_hears_a_leader() {
+    let removed_at = [configuration_entry(1, 2, of(&[2, 4]))];
+    let removed = ReplicationMessage::Removed {
+        configured: Configured {
+            configuration: of(&[2, 4]),
+            at: position(1, 2),
+        },
+    };
+    // Its leader counts it in since the third entry, which has not come yet.
+    let mut scene = Scene::new(3, 1, &[entry(1, 1, "a")]);
+    scene.now = at(10_000);
+    let expected = [
+        "follows n2 in t1",
+        "log t1.i2 members 2 4 promised 90",
+        "committed i2",
+        "n2 <= Appended t1 i2",
+    ];
+    scene.append(2, 1, position(1, 1), &removed_at, 2, &expected);
+    // A late answer to what it asked before says nothing either.
+    scene.step(4, removed.clone(), &[]);
+    scene.durable(1, 2, &[]);
+    let mut silent = scene.clone();
+    let learner = Configuration {
+        learners: nodes(&[1]),
+        ..of(&[2, 4])
+    };
+    let named = [configuration_entry(1, 3, learner)];
+    let expected = [
+        "log t1.i3 members 2 4, learning 1 promised 90",
+        "n2 <= Appended t1 i3",
+    ];
+    scene.append(2, 1, position(1, 2), &named, 2, &expected);
+    scene.now = at(20_000);
+    scene.step(4, removed.clone(), &[]);
+    // No leader speaks to whoever is none.
+    silent.now = at(20_000);
+    silent.step(4, removed, &["is removed by 2 4 @t1.i2"]);
+}
+
+#[test]
+fn one_that_hears_no_leader_goes_by_its_own_log() {
+    let removed_at = [configuration_entry(1, 2, of(&[2, 4]))];
+    let mut scene = Scene::new(3, 1, &[entry(1, 1, "a")]);
+    scene.now = at(10_000);
+    scene.turn_unseen(|replication, out| {
+        let append = ReplicationMessage::Append {
+            term: Term(1),
+            previous: position(1, 1),
+            entries: removed_at.to_vec(),
+            commit: LogIndex(2),
+        };
+        replication.step(at(10_000), Timestamp::ZERO, node(2), append, out);
+    });
+    scene.now = at(10_499);
+    scene.turn(|_, _| {}, &[]);
+    scene.now = at(10_500);
+    scene.turn(|_, _| {}, &["is removed by 2 4 @t1.i2"]);
+}
+
+#[test]
 fn whoever_asks_and_is_no_member_is_told() {
     let mut scene = Scene::new(3, 1, &[configuration_entry(1, 1, of(&[1, 2]))]);
     scene.append(

@@ -207,6 +207,7 @@ pub(super) fn founded(members: impl IntoIterator<Item = u32>) -> Configured {
 }
 
 /// One replica, node 1, whose effects are looked at turn by turn.
+#[derive(Clone)]
 pub(super) struct Scene {
     pub(super) replication: Replication,
     /// The time of all that happens until it is changed.

@@ -80,7 +80,8 @@ impl World {
     pub(super) fn remove(&mut self, member: NodeId, configured: Configured) {
         let founding = self.founding.clone();
         let machine = self.machine(member);
-        machine.running = None;
+        let running = machine.running.take();
+        let term = running.map(|replication| replication.term());
         machine.incarnation += 1;
         machine.batches.clear();
         machine.promises.clear();
@@ -90,6 +91,7 @@ impl World {
             ceiling: old.ceiling,
             was_wiped: old.was_wiped,
             removed: Some(configured),
+            removed_in: term.unwrap_or(old.term),
             configured: founding,
             ..Disk::default()
         };
@@ -127,6 +129,11 @@ impl World {
     fn begin(&mut self, member: NodeId, configured: Configured) {
         let disk = &mut self.machine(member).disk;
         let is_new = configured.configuration.learners.contains(&member) && !disk.was_wiped;
+        let above = disk.removed.as_ref().map(|_| disk.removed_in.next());
+        disk.term = above.unwrap_or_default();
+        if is_new {
+            disk.term = disk.term.max(configured.at.term);
+        }
         disk.exists = true;
         disk.memory = match is_new {
             true => Recollection::BegunAt(configured.at),

@@ -21,6 +21,8 @@ pub(super) struct Disk {
     pub(super) memory: Recollection,
     /// The configuration that removed the replica last.
     pub(super) removed: Option<Configured>,
+    /// The term in which it was.
+    pub(super) removed_in: Term,
     /// It cannot know whether it held a replica before.
     pub(super) was_wiped: bool,
 }
