@@ -1,11 +1,11 @@
 //! What the world has learned, kept beside the protocol to judge it: the invariants of the protocol page.
 //!
-//! - A transaction's outcome, once known to anyone, never changes: [`History::decide`].
-//! - Its writes are all visible or none, at one timestamp: [`History::check_entry`].
+//! - A transaction's outcome, once known to anyone, never changes: `History::decide`.
+//! - Its writes are all visible or none, at one timestamp: `History::check_entry`.
 //! - No two versions of a key have one timestamp; none appears at or below a timestamp at which its key
-//!   was read by another: [`History::check_versions`].
+//!   was read by another: `History::check_versions`.
 //! - The transactions that committed, and the reads that were answered, have a serial order that keeps
-//!   to real time: [`History::check_serial`]. Over three transactions a cycle is found directly, without
+//!   to real time: `History::check_serial`. Over three transactions a cycle is found directly, without
 //!   trust in timestamps.
 
 use super::partition::Replicated;
