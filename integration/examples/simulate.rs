@@ -1,7 +1,7 @@
 //! Longer swarms by hand: `cargo run --release -p integration --example simulate -- --seeds 0..2000 --jobs 2`.
 //!
 //! `--seconds N` for longer runs, `--nodes N` and `--partitions N` instead of what each seed draws,
-//! `--mixture swarm|skewed|contention|power|late|memory|clocks`, `--trace` to print the readable trace of what fails. The
+//! `--mixture swarm|skewed|contention|power|late|memory|members|clocks`, `--trace` to print the readable trace of what fails. The
 //! totals name the rare branches that no seed came through.
 
 use integration::io::run_many;
@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::process::ExitCode;
 use std::time::Duration;
 
-const USAGE: &str = "simulate [--seeds A..B] [--jobs N] [--seconds N] [--nodes N] [--partitions N] [--mixture swarm|skewed|contention|power|late|memory|clocks] [--trace]";
+const USAGE: &str = "simulate [--seeds A..B] [--jobs N] [--seconds N] [--nodes N] [--partitions N] [--mixture swarm|skewed|contention|power|late|memory|members|clocks] [--trace]";
 
 struct Arguments {
     seeds: Range<u64>,
