@@ -109,6 +109,11 @@ impl Transfers {
         self.relinquish_due = Duration::ZERO;
     }
 
+    /// Whether this node is about to stop.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.leaving
+    }
+
     /// The disk does not finish a write.
     pub(crate) fn on_disk_stalled(&mut self, now: Duration) {
         self.disk_suspect_until = now + DISK_SUSPECT_FOR;

@@ -207,8 +207,10 @@ impl Node {
         match ended {
             Ok(()) => tracing::info!(%partition, %to, "leadership is handed over"),
             Err(why) => {
-                if self.transfers.is_leaving(now.monotonic, to) {
-                    tracing::info!(%partition, %to, %why, "both are about to stop: leadership is not handed over");
+                // A node that stops tells at its end what it could not hand over. Whether the other stops too
+                // is forgotten as soon as it has.
+                if self.transfers.is_stopping() || self.transfers.is_leaving(now.monotonic, to) {
+                    tracing::info!(%partition, %to, %why, "about to stop: leadership is not handed over");
                 } else {
                     tracing::warn!(%partition, %to, %why, "leadership is not handed over");
                 }
