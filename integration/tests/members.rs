@@ -71,6 +71,20 @@ fn is_settled(world: &mut World, partition: PartitionId, voters: &BTreeSet<NodeI
     assert_eq!(world.serving().len(), PARTITIONS, "and it is served");
 }
 
+/// A member that does not lead loses power: its seat and its id.
+fn crash_a_follower(
+    world: &mut World,
+    partition: PartitionId,
+    members: &BTreeSet<NodeId>,
+) -> (usize, NodeId) {
+    let seat = leader(world, partition);
+    let statuses = world.state().unwrap().statuses;
+    let away = (0..NODES).find(|s| *s != seat && members.contains(&statuses[*s].node));
+    let away = away.expect("another member");
+    world.crash(away);
+    (away, statuses[away].node)
+}
+
 #[test]
 fn a_replica_moves_to_a_node_that_had_none() {
     let mut world = served(1);
@@ -136,12 +150,7 @@ fn a_leader_that_dies_with_a_change_half_made_leaves_it_to_the_next() {
 fn a_member_that_was_away_when_it_was_removed_hears_of_it_and_disturbs_nobody() {
     let mut world = served(5);
     let (partition, members) = some_partition(&mut world);
-    let seat = leader(&world, partition);
-    let statuses = world.state().unwrap().statuses;
-    let away = (0..NODES).find(|s| *s != seat && members.contains(&statuses[*s].node));
-    let away = away.expect("another member");
-    let gone = statuses[away].node;
-    world.crash(away);
+    let (away, gone) = crash_a_follower(&mut world, partition, &members);
     let voters: BTreeSet<NodeId> = members.into_iter().filter(|m| *m != gone).collect();
     change(&mut world, partition, &voters);
     let term = |world: &mut World| {
@@ -160,12 +169,7 @@ fn a_member_that_was_away_when_it_was_removed_hears_of_it_and_disturbs_nobody() 
 fn a_member_that_missed_its_removal_and_is_named_anew_comes_back() {
     let mut world = served(6);
     let (partition, members) = some_partition(&mut world);
-    let seat = leader(&world, partition);
-    let statuses = world.state().unwrap().statuses;
-    let away = (0..NODES).find(|s| *s != seat && members.contains(&statuses[*s].node));
-    let away = away.expect("another member");
-    let gone = statuses[away].node;
-    world.crash(away);
+    let (away, gone) = crash_a_follower(&mut world, partition, &members);
     let rest: BTreeSet<NodeId> = members.iter().copied().filter(|m| *m != gone).collect();
     change(&mut world, partition, &rest);
     world.change_members(partition, members.clone());

@@ -16,7 +16,8 @@
 //! The search is exponential in the calls that are open together, so it has a budget, and says if that
 //! was not enough.
 
-use super::operations::Call;
+use super::operations::{Call, places, quotes};
+use crate::verdict::{Finding, Findings};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Configurations that are looked at between two returns.
@@ -66,6 +67,34 @@ struct Configuration<S> {
     done: u128,
     /// Of each kind of call with unknown outcome how many were used up.
     used: Vec<u16>,
+}
+
+/// What is said of an object's history, as findings. `of` says which object it is, `show` what a state is.
+pub(super) fn tell<C, S>(
+    judged: Judged<S>,
+    timed: &[Timed<C>],
+    of: &str,
+    show: impl Fn(&S) -> String,
+    findings: &mut Findings,
+) {
+    let (kind, call, why) = match judged {
+        Judged::Linearizable => return,
+        Judged::Not { call, states } => {
+            let states: Vec<String> = states.iter().map(show).collect();
+            let states = states.join(" or ");
+            let why = format!(
+                "no order explains this answer{of}; before it the state could have been {states}"
+            );
+            ("not-linearizable", call, why)
+        }
+        Judged::TooManyOpen { call } => {
+            let why = format!("too many calls{of} are open together here");
+            ("linearizability-search-limit", call, why)
+        }
+    };
+    let call = timed[call].call;
+    let why = format!("{why}\n{}", quotes(&[call]));
+    findings.add(Finding::new(kind, why, &places(&[call])));
 }
 
 /// Searches an order of the calls, which stand in the order in which they began.

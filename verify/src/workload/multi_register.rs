@@ -4,10 +4,10 @@
 //! `:txn` `[[:r key nil] [:w key value] …]` → the same with what was read. Any value may be written any
 //! number of times; for histories of many keys and unique values `rw-register` is the better check.
 
-use super::linearizability::{Judged, Object, Timed, judge};
-use super::operations::{Call, calls, places, quotes};
+use super::linearizability::{Object, Timed, judge, tell};
+use super::operations::{Call, calls};
 use crate::history::{History, Kind, Malformed};
-use crate::verdict::{Finding, Findings, Verdict};
+use crate::verdict::{Findings, Verdict};
 use std::collections::BTreeMap;
 
 pub(super) fn check(history: &History) -> Result<Verdict, Malformed> {
@@ -24,31 +24,9 @@ pub(super) fn check(history: &History) -> Result<Verdict, Malformed> {
     }
     let start = vec![None; names.keys.len()];
     let mut findings = Findings::default();
-    match judge(&Registers, start, &timed) {
-        Judged::Linearizable => {}
-        Judged::Not { call, states } => {
-            let call = timed[call].call;
-            let states: Vec<String> = states.iter().map(|state| names.state(state)).collect();
-            let why = format!(
-                "no order explains this answer; before it the registers could have been {}\n{}",
-                states.join(" or "),
-                quotes(&[call])
-            );
-            findings.add(Finding::new("not-linearizable", why, &places(&[call])));
-        }
-        Judged::TooManyOpen { call } => {
-            let call = timed[call].call;
-            let why = format!(
-                "too many transactions are open together here\n{}",
-                quotes(&[call])
-            );
-            findings.add(Finding::new(
-                "linearizability-search-limit",
-                why,
-                &places(&[call]),
-            ));
-        }
-    }
+    let judged = judge(&Registers, start, &timed);
+    let show = |state: &Vec<Option<u32>>| names.state(state);
+    tell(judged, &timed, "", show, &mut findings);
     Ok(Verdict::of(findings, calls.len()))
 }
 

@@ -6,10 +6,10 @@
 //! `:read` → `[key value]`, `:write` `[key value]`, `:cas` `[key [old new]]`; a history has keys if a
 //! `:read` or `:write` has a pair, or a `:cas` a pair in a pair.
 
-use super::linearizability::{Judged, Object, Timed, judge};
-use super::operations::{Call, calls, places, quotes};
+use super::linearizability::{Object, Timed, judge, tell};
+use super::operations::{Call, calls};
 use crate::history::{History, Kind, Malformed, Value};
-use crate::verdict::{Finding, Findings, Verdict};
+use crate::verdict::{Findings, Verdict};
 use std::collections::BTreeMap;
 
 pub(super) fn check(history: &History) -> Result<Verdict, Malformed> {
@@ -42,33 +42,10 @@ pub(super) fn check(history: &History) -> Result<Verdict, Malformed> {
         } else {
             String::new()
         };
-        match judge(&Register, None, timed) {
-            Judged::Linearizable => {}
-            Judged::Not { call, states } => {
-                let call = timed[call].call;
-                let state =
-                    |state: &Option<u32>| state.map_or("nil", |n| names[n as usize].as_str());
-                let states: Vec<&str> = states.iter().map(state).collect();
-                let why = format!(
-                    "no order explains this answer{of}; before it the register could have been {}\n{}",
-                    states.join(" or "),
-                    quotes(&[call])
-                );
-                findings.add(Finding::new("not-linearizable", why, &places(&[call])));
-            }
-            Judged::TooManyOpen { call } => {
-                let call = timed[call].call;
-                let why = format!(
-                    "too many calls{of} are open together here\n{}",
-                    quotes(&[call])
-                );
-                findings.add(Finding::new(
-                    "linearizability-search-limit",
-                    why,
-                    &places(&[call]),
-                ));
-            }
-        }
+        let judged = judge(&Register, None, timed);
+        let show =
+            |state: &Option<u32>| state.map_or("nil".to_owned(), |n| names[n as usize].clone());
+        tell(judged, timed, &of, show, &mut findings);
     }
     Ok(Verdict::of(findings, calls.len()))
 }
