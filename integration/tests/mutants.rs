@@ -121,7 +121,7 @@ fn one_attempt_is_accepted_from_two_gateways() {
     is_caught(
         Mutant::Partition(AttemptOfTwoGateways),
         Mixture::Contention,
-        20,
+        100,
     );
 }
 
