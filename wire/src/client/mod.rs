@@ -193,7 +193,12 @@ impl Client {
         let route = Route::anywhere();
         let answered = self.pool.call(&route, &ClientRequest::Map).await?;
         match answered.answer {
-            ClientAnswer::Map(map) => Ok(map),
+            // Whoever reads it may count on it: this client's next requests follow it too.
+            ClientAnswer::Map(map) => {
+                let learned = self.pool.on_map(map.clone());
+                learned.map_err(|why| Error::NoAnswer { why })?;
+                Ok(map)
+            }
             _ => Err(answered.unexpected("Map")),
         }
     }

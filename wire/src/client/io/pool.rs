@@ -402,7 +402,8 @@ impl Pool {
         }
     }
 
-    fn on_map(&self, map: MapAnswer) -> Result<(), String> {
+    /// Later requests go by this map.
+    pub(in crate::client) fn on_map(&self, map: MapAnswer) -> Result<(), String> {
         if map.cluster != self.cluster {
             return Err(format!("it belongs to cluster {} now", map.cluster));
         }
