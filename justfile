@@ -13,9 +13,9 @@ fix:
 test *arguments='--workspace':
     cargo test --locked {{ arguments }}
 
-# Whole clusters in virtual time: just simulate --seeds 0..100
+# Whole clusters in virtual time: just simulate --seeds 0..1000
 simulate *arguments:
-    cargo run --locked -p integration --example simulate -- {{ arguments }}
+    cargo run --release --locked -p horolog -- verify simulate {{ arguments }}
 
 # Throughput and latency: just bench transfer --dev
 bench *arguments:

@@ -23,6 +23,15 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
+#[cfg(feature = "mutants")]
+compile_error!("the program keeps every rule: it is not built with the feature `mutants`");
+
+// Features of a dependency are those that anybody in the same build asks for.
+const _: () = assert!(
+    !node::HAS_MUTANTS,
+    "the program keeps every rule: it is not built together with the feature `mutants` of another crate"
+);
+
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -31,7 +40,7 @@ fn main() -> ExitCode {
         Ok(invocation) => invocation,
         Err(error) => error.exit(),
     };
-    start_log();
+    start_log(default_log(&invocation));
     let json = wants_json(&invocation);
     match run(invocation) {
         Ok(()) => ExitCode::SUCCESS,
@@ -42,11 +51,19 @@ fn main() -> ExitCode {
     }
 }
 
-/// Warnings, or what `HOROLOG_LOG` asks for, to standard error.
-fn start_log() {
+/// Simulated nodes warn of what is done to them all the time.
+fn default_log(invocation: &Invocation) -> &'static str {
+    match &invocation.command {
+        Command::Verify(verify) if verify.is_simulated() => "off",
+        _ => "warn",
+    }
+}
+
+/// This much, or what `HOROLOG_LOG` asks for, to standard error.
+fn start_log(default: &str) {
     let filter = EnvFilter::try_from_env("HOROLOG_LOG");
     tracing_subscriber::fmt()
-        .with_env_filter(filter.unwrap_or_else(|_| EnvFilter::new("warn")))
+        .with_env_filter(filter.unwrap_or_else(|_| EnvFilter::new(default)))
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();

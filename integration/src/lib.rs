@@ -6,11 +6,15 @@
 //! | [`simulation`] | the production state machines of a whole cluster in virtual time |
 //! | [`workload`] | what clients do |
 //! | [`history`] | what they did and were told |
+//! | [`recording`] | the same as others record it, for `horolog verify check` |
 //! | [`checker`] | the properties, one a file |
 //! | [`io`] | many seeds on a few threads |
 
 pub mod checker;
 pub mod history;
 pub mod io;
+#[cfg(feature = "mutants")]
+pub mod mutants;
+pub mod recording;
 pub mod simulation;
 pub mod workload;

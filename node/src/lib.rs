@@ -32,6 +32,9 @@ pub use identity::Identity;
 pub use node::{Node, NodeError};
 pub use rebuild::{NotRebuilt, rebuilt_log};
 
+/// Whether rules can be broken on purpose in this build.
+pub const HAS_MUTANTS: bool = cfg!(feature = "mutants");
+
 /// A rule that is broken on purpose, so that the suite can be seen to notice.
 #[cfg(feature = "mutants")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

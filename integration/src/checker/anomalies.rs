@@ -74,7 +74,7 @@ pub fn recorded(history: &History) -> (verify::history::History, Vec<Transaction
 }
 
 /// Attempts that failed, and whose elements another one appends.
-fn made_again(history: &History) -> BTreeSet<TransactionIndex> {
+pub(crate) fn made_again(history: &History) -> BTreeSet<TransactionIndex> {
     let mut writers: BTreeMap<(&Key, &[u8]), Vec<TransactionIndex>> = BTreeMap::new();
     for (index, transaction) in history
         .iter()
@@ -103,7 +103,8 @@ fn made_again(history: &History) -> BTreeSet<TransactionIndex> {
         .collect()
 }
 
-fn kind(transaction: &Transaction) -> Kind {
+/// What a client knows of a transaction.
+pub(crate) fn kind(transaction: &Transaction) -> Kind {
     match &transaction.told {
         Told::Read | Told::Committed { .. } => Kind::Ok,
         Told::Aborted { .. } | Told::NotServed(_) | Told::GivenUp => Kind::Fail,
@@ -111,7 +112,8 @@ fn kind(transaction: &Transaction) -> Kind {
     }
 }
 
-fn micro_operations(transaction: &Transaction, kind: Kind) -> Form {
+/// What a transaction did to lists, as a history has it.
+pub(crate) fn micro_operations(transaction: &Transaction, kind: Kind) -> Form {
     let reads = transaction.reads.iter().filter_map(|observation| {
         let Observation::Get { key, .. } = observation else {
             return None;

@@ -8,7 +8,7 @@
 //!   these look at no timestamp that a client was told. For lists the crate `verify` does it once more,
 //!   with nothing but the history as clients would have recorded it.
 
-mod anomalies;
+pub(crate) mod anomalies;
 mod bank;
 mod clock_bound;
 mod cluster;

@@ -1,7 +1,7 @@
 //! Many seeds on a few threads. Threads only share the number of the next seed: what a seed finds does
 //! not depend on them.
 
-use crate::simulation::{Failure, SimulationOptions, Totals, run};
+use crate::simulation::{Failure, SimulationOptions, Summary, Totals, run};
 use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,7 +22,7 @@ pub fn run_many(
     jobs: usize,
     options: &SimulationOptions,
     failures_max: usize,
-    told: impl Fn(u64) + Sync,
+    told: impl Fn(&Result<Summary, Box<Failure>>) + Sync,
 ) -> Swarm {
     let next = AtomicU64::new(seeds.start);
     let stop = AtomicBool::new(false);
@@ -36,7 +36,7 @@ pub fn run_many(
                         return;
                     }
                     let result = run(seed, options);
-                    told(seed);
+                    told(&result);
                     let mut swarm = swarm
                         .lock()
                         .unwrap_or_else(|poisoned| poisoned.into_inner());

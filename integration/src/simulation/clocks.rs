@@ -8,7 +8,9 @@
 //! - with broken clocks the real-time order may be lost, and nothing else.
 //! - The monotonic clock of a node never steps; it counts from its last start.
 
+use super::scenario::nanoseconds;
 use clock::{Now, Timestamp};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use wire::SplitMix64;
 
@@ -21,18 +23,20 @@ pub fn true_timestamp(now: Duration) -> Timestamp {
 }
 
 /// How a physical clock moves inside its bound.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum ClockMotion {
     /// The offset stays, given in thousandths of the bound, -1000 to 1000.
     Constant(i32),
     /// The offset runs between the edges of the bound, once to and fro in this time.
     Drifting {
         /// The time of one whole swing.
+        #[serde(with = "nanoseconds")]
         period: Duration,
     },
     /// A new offset each time this has passed.
     Jumping {
         /// The time between jumps.
+        #[serde(with = "nanoseconds")]
         every: Duration,
     },
 }

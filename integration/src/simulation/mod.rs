@@ -15,13 +15,17 @@ pub mod marks;
 pub mod nemesis;
 pub mod network;
 pub mod options;
+pub mod scenario;
+pub mod shrink;
 pub mod trace;
 
 mod run;
 mod summary;
+mod telling;
 mod world;
 
 pub use options::{Cast, Mixture, SimulationOptions, WorldOptions};
-pub use run::{Failure, run};
+pub use run::{Failure, Report, perform, run};
+pub use scenario::{NotAScenario, Scenario};
 pub use summary::{Summary, Totals};
 pub use world::{ControlReply, World};

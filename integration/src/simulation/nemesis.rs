@@ -3,11 +3,14 @@
 //! A nemesis decides only what happens and when; [`super::World`] does it.
 
 use super::network::Seat;
+use super::scenario::nanoseconds;
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
 use std::time::Duration;
 use wire::SplitMix64;
 
 /// A kind of fault.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub enum FaultKind {
     /// One node loses power and comes back.
     CrashOne,
@@ -133,39 +136,75 @@ impl FaultKind {
 }
 
 /// One fault.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Fault {
     /// What.
     pub kind: FaultKind,
     /// The nodes that it befalls; of a one-way cut, from and to.
     pub seats: Vec<Seat>,
     /// How long it lasts.
+    #[serde(with = "nanoseconds")]
     pub lasts: Duration,
     /// For what the fault itself draws.
     pub seed: u64,
+}
+
+/// A fault, and when it strikes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Struck {
+    /// Since the clients began.
+    #[serde(with = "nanoseconds")]
+    pub at: Duration,
+    /// What.
+    pub fault: Fault,
+}
+
+/// Where faults come from.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Faults {
+    /// Drawn from the seed.
+    Drawn {
+        /// Of these kinds; one that is named twice comes twice as often.
+        kinds: Vec<FaultKind>,
+        /// The mean time between two.
+        #[serde(with = "nanoseconds")]
+        every: Duration,
+    },
+    /// Exactly these, by time.
+    Listed(Vec<Struck>),
 }
 
 /// Decides what happens next.
 pub struct Nemesis {
     kinds: Vec<FaultKind>,
     every: Duration,
+    /// What happens instead of what would be drawn.
+    listed: Option<VecDeque<Struck>>,
     nodes: usize,
     random: SplitMix64,
 }
 
 impl Nemesis {
-    /// One with these faults, about so often.
-    pub fn new(kinds: Vec<FaultKind>, every: Duration, nodes: usize, seed: u64) -> Nemesis {
+    /// One with these faults.
+    pub fn new(faults: Faults, nodes: usize, seed: u64) -> Nemesis {
+        let (kinds, every, listed) = match faults {
+            Faults::Drawn { kinds, every } => (kinds, every, None),
+            Faults::Listed(faults) => (Vec::new(), Duration::ZERO, Some(faults.into())),
+        };
         Nemesis {
             kinds,
             every,
+            listed,
             nodes,
             random: SplitMix64::new(seed),
         }
     }
 
-    /// How long until the next fault; `None`: there is none to come.
-    pub fn next_pause(&mut self) -> Option<Duration> {
+    /// How long until the next fault, so long after the clients began; `None`: there is none to come.
+    pub fn next_pause(&mut self, since: Duration) -> Option<Duration> {
+        if let Some(listed) = &self.listed {
+            return listed.front().map(|next| next.at.saturating_sub(since));
+        }
         if self.kinds.is_empty() {
             return None;
         }
@@ -177,6 +216,10 @@ impl Nemesis {
 
     /// The next fault.
     pub fn next_fault(&mut self) -> Fault {
+        if let Some(listed) = &mut self.listed {
+            let next = listed.pop_front();
+            return next.expect("a pause was told, so a fault is to come").fault;
+        }
         let random = &mut self.random;
         let kind = self.kinds[random.below(self.kinds.len() as u64) as usize];
         let seats = match kind {
@@ -232,7 +275,11 @@ mod tests {
 
     #[test]
     fn every_kind_comes_and_befalls_as_many_nodes_as_it_says() {
-        let mut nemesis = Nemesis::new(FaultKind::ALL.to_vec(), Duration::from_millis(100), 3, 1);
+        let faults = Faults::Drawn {
+            kinds: FaultKind::ALL.to_vec(),
+            every: Duration::from_millis(100),
+        };
+        let mut nemesis = Nemesis::new(faults, 3, 1);
         let mut seen = std::collections::BTreeSet::new();
         for _ in 0..400 {
             let fault = nemesis.next_fault();
@@ -246,5 +293,25 @@ mod tests {
             assert!(expected.contains(&fault.seats.len()), "{fault:?}");
         }
         assert_eq!(seen.len(), FaultKind::ALL.len());
+    }
+
+    #[test]
+    fn listed_faults_strike_at_their_times() {
+        let ms = Duration::from_millis;
+        let struck = |at, seat| Struck {
+            at: ms(at),
+            fault: Fault {
+                kind: FaultKind::CrashOne,
+                seats: vec![seat],
+                lasts: ms(5),
+                seed: 1,
+            },
+        };
+        let mut nemesis = Nemesis::new(Faults::Listed(vec![struck(30, 0), struck(50, 2)]), 3, 1);
+        assert_eq!(nemesis.next_pause(ms(10)), Some(ms(20)));
+        assert_eq!(nemesis.next_fault().seats, [0]);
+        assert_eq!(nemesis.next_pause(ms(30)), Some(ms(20)));
+        assert_eq!(nemesis.next_fault().seats, [2]);
+        assert_eq!(nemesis.next_pause(ms(50)), None);
     }
 }

@@ -15,6 +15,8 @@
 //! - Nothing arrives over a cut direction, nor on a connection that has ended.
 //! - On the ordered network frames of one connection arrive in the order in which they were sent.
 
+use super::scenario::nanoseconds;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use wire::SplitMix64;
 
@@ -25,7 +27,7 @@ pub type Seat = usize;
 pub const CHANCE_PARTS: u64 = 1_000_000;
 
 /// How frames travel.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum NetworkMode {
     /// In order, or not at all.
     Ordered,
@@ -34,11 +36,13 @@ pub enum NetworkMode {
 }
 
 /// How long a frame takes: at least `least`, at most `least + spread`, evenly.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct DelayModel {
     /// The least.
+    #[serde(with = "nanoseconds")]
     pub least: Duration,
     /// How much more it can take.
+    #[serde(with = "nanoseconds")]
     pub spread: Duration,
 }
 

@@ -3,10 +3,12 @@
 
 use super::client::ClientTiming;
 use super::clocks::{ClockMotion, draw_motion};
-use super::nemesis::FaultKind;
+use super::nemesis::{FaultKind, Faults};
 use super::network::{DelayModel, NetworkMode};
-use crate::workload::{Bank, Counter, Hot, Letters, ListAppend, Register, Workload, WriteSkew};
+use super::scenario::{TimingForm, nanoseconds};
+use crate::workload::{Letters, WorkloadChoice};
 use node::{QuarantineTiming, Timing};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use wire::SplitMix64;
 
@@ -19,7 +21,7 @@ const fn us(us: u64) -> Duration {
 }
 
 /// What the seeds are drawn around.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Mixture {
     /// Everything that can be, each seed something else.
     Swarm,
@@ -123,7 +125,7 @@ impl Default for SimulationOptions {
 }
 
 /// A whole world, every number of it.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct WorldOptions {
     /// Of everything random.
     pub seed: u64,
@@ -144,25 +146,32 @@ pub struct WorldOptions {
     /// How long the store takes for a task, one after another.
     pub store: DelayModel,
     /// How long it is held up now and then by its own flushing.
+    #[serde(with = "nanoseconds")]
     pub store_stall: Duration,
     /// About how often what the store holds is persisted.
+    #[serde(with = "nanoseconds")]
     pub persist_every: Duration,
     /// A segment of the log.
     pub segment_bytes: u64,
     /// So much log of all its partitions together a node that is away may hold back, bytes.
     pub held_back_bytes_max: u64,
     /// Every clock's bound.
+    #[serde(with = "nanoseconds")]
     pub clock_bound: Duration,
     /// How each node's clock moves.
     pub clocks: Vec<ClockMotion>,
     /// The nodes' own times.
+    #[serde(with = "TimingForm")]
     pub timing: Timing,
     /// How long a broken connection takes to come back, at most.
+    #[serde(with = "nanoseconds")]
     pub reconnect: Duration,
     /// Keep a readable trace.
+    #[serde(skip)]
     pub readable: bool,
     /// A rule that is broken on purpose in every node.
     #[cfg(feature = "mutants")]
+    #[serde(skip)]
     pub mutant: Option<node::Mutant>,
 }
 
@@ -360,52 +369,51 @@ pub struct Cast {
     /// How each behaves.
     pub client_timing: ClientTiming,
     /// What they do.
-    pub workloads: Vec<Box<dyn Workload>>,
-    /// What can happen to the cluster.
-    pub faults: Vec<FaultKind>,
-    /// The mean time between two faults.
-    pub fault_every: Duration,
+    pub workloads: Vec<WorkloadChoice>,
+    /// So many transactions are begun at the most; `None`: any number.
+    pub transactions_max: Option<u64>,
+    /// What happens to the cluster.
+    pub faults: Faults,
 }
 
 impl Cast {
     /// Drawn from a seed.
-    pub fn draw(seed: u64, wanted: &SimulationOptions, letters: Letters) -> Cast {
+    pub fn draw(seed: u64, wanted: &SimulationOptions) -> Cast {
         let mut random = SplitMix64::new(seed ^ 0x0063_6173_7400);
         let random = &mut random;
-        let mut cast = Cast {
-            clients: 20,
-            client_timing: ClientTiming {
-                think: (ms(20), *pick(random, &[ms(200), ms(500)])),
-                timeout: ms(300 + random.below(900)),
-                sign_after: random.chance(1, 4).then(|| ms(200 + random.below(600))),
-                retry: ms(50 + random.below(100)),
-                sends_max: 1 + random.below(3) as u32,
-                reruns_max: 3,
-                expires: ms(2000 + random.below(4000)),
-                asides_one_in: *pick(random, &[0, 3, 8, 20]),
-                past_one_in: *pick(random, &[0, 4, 12]),
-            },
-            workloads: draw_workloads(random, wanted.mixture, letters),
-            faults: draw_faults(random, wanted.mixture),
-            fault_every: match random.below(5) {
-                0 if wanted.mixture == Mixture::Swarm => ms(600 + random.below(800)),
-                _ if wanted.mixture == Mixture::LateMessages => ms(600 + random.below(800)),
-                _ => ms(1800 + random.below(1700)),
-            },
+        let client_timing = ClientTiming {
+            think: (ms(20), *pick(random, &[ms(200), ms(500)])),
+            timeout: ms(300 + random.below(900)),
+            sign_after: random.chance(1, 4).then(|| ms(200 + random.below(600))),
+            retry: ms(50 + random.below(100)),
+            sends_max: 1 + random.below(3) as u32,
+            reruns_max: 3,
+            expires: ms(2000 + random.below(4000)),
+            asides_one_in: *pick(random, &[0, 3, 8, 20]),
+            past_one_in: *pick(random, &[0, 4, 12]),
         };
-        if cast.faults.iter().all(|kind| kind.stops_all()) {
+        let workloads = draw_workloads(random, wanted.mixture);
+        let kinds = draw_faults(random, wanted.mixture);
+        let mut every = match random.below(5) {
+            0 if wanted.mixture == Mixture::Swarm => ms(600 + random.below(800)),
+            _ if wanted.mixture == Mixture::LateMessages => ms(600 + random.below(800)),
+            _ => ms(1800 + random.below(1700)),
+        };
+        if kinds.iter().all(|kind| kind.stops_all()) {
             // A cluster whose majority is always down shows nothing.
-            cast.fault_every = cast.fault_every.max(ms(2500));
+            every = every.max(ms(2500));
         }
-        cast
+        Cast {
+            clients: 20,
+            client_timing,
+            workloads,
+            transactions_max: None,
+            faults: Faults::Drawn { kinds, every },
+        }
     }
 }
 
-fn draw_workloads(
-    random: &mut SplitMix64,
-    mixture: Mixture,
-    letters: Letters,
-) -> Vec<Box<dyn Workload>> {
+fn draw_workloads(random: &mut SplitMix64, mixture: Mixture) -> Vec<WorkloadChoice> {
     let swarm = mixture == Mixture::Swarm;
     let few = [Mixture::Contention, Mixture::LateMessages].contains(&mixture)
         || random.chance(1, if swarm { 5 } else { 8 });
@@ -415,18 +423,29 @@ fn draw_workloads(
     };
     if mixture == Mixture::LateMessages {
         let registers = keys(random, 12);
+        let accounts = keys(random, 20);
         return vec![
-            Box::new(Bank::new(letters, keys(random, 20))),
-            Box::new(Register::crossed(letters, registers)),
+            WorkloadChoice::Bank { accounts },
+            WorkloadChoice::CrossedRegister { registers },
         ];
     }
     // Registers are always there: most of theirs are cold, so something gets through in any world.
-    let registers = Box::new(Register::new(letters, keys(random, 12)));
-    let mut all: Vec<Box<dyn Workload>> = vec![
-        Box::new(Bank::new(letters, keys(random, 20))),
-        Box::new(WriteSkew::new(letters, keys(random, 6))),
-        Box::new(ListAppend::new(letters, keys(random, 8))),
-        Box::new(Counter::new(letters, keys(random, 6))),
+    let registers = WorkloadChoice::Register {
+        registers: keys(random, 12),
+    };
+    let mut all = vec![
+        WorkloadChoice::Bank {
+            accounts: keys(random, 20),
+        },
+        WorkloadChoice::WriteSkew {
+            pairs: keys(random, 6),
+        },
+        WorkloadChoice::ListAppend {
+            lists: keys(random, 8),
+        },
+        WorkloadChoice::Counter {
+            counters: keys(random, 6),
+        },
     ];
     // What is spread thin finds little, and few keys of few workloads let nobody through.
     let leave_out = if few {
@@ -438,7 +457,9 @@ fn draw_workloads(
         all.remove(random.below(all.len() as u64) as usize);
     }
     if swarm && random.chance(1, 3) {
-        all.push(Box::new(Hot::new(letters, 2 + random.below(3))));
+        all.push(WorkloadChoice::Hot {
+            keys: 2 + random.below(3),
+        });
     }
     all.push(registers);
     all

@@ -2,13 +2,16 @@
 
 use super::marks::Mark;
 use super::nemesis::FaultKind;
-use super::options::{Cast, SimulationOptions, WorldOptions};
+use super::nemesis::Faults;
+use super::options::SimulationOptions;
+use super::scenario::Scenario;
 use super::summary::Summary;
+use super::trace::Line;
 use super::world::World;
 use crate::checker::{
     Expectation, Retention, StoredVersions, Violation, check_cluster, check_history,
 };
-use crate::history::{Observation, Told, Transaction};
+use crate::history::{History, Observation, Told, Transaction};
 use crate::workload::{ranges_of_everything, scan};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -43,9 +46,8 @@ impl Failure {
     /// The command that shows it again, with its trace.
     pub fn repeat(&self, options: &SimulationOptions) -> String {
         let mut command = format!(
-            "cargo run --release -p integration --example simulate -- --seeds {}..{} --mixture {} --seconds {} --trace",
+            "horolog verify simulate --seed {} --mixture {} --seconds {} --trace",
             self.seed,
-            self.seed + 1,
             options.mixture.name(),
             options.duration.as_secs()
         );
@@ -59,27 +61,83 @@ impl Failure {
     }
 }
 
+/// All that came of one run.
+pub struct Report {
+    /// What it amounted to, or the property that does not hold.
+    pub verdict: Result<Summary, Violation>,
+    /// The run as it was: with the faults that struck, and with the time that it really took.
+    pub scenario: Scenario,
+    /// What clients did and were told.
+    pub history: History,
+    /// The readable trace, if one was wanted.
+    pub trace: Vec<Line>,
+}
+
+impl Report {
+    /// The transactions that break the property, one after another.
+    pub fn transactions(&self) -> Vec<String> {
+        let concerned = self.verdict.as_ref().err();
+        let indexes = concerned.into_iter().flat_map(|v| &v.transactions);
+        let told = indexes.map(|index| format!("{index:?}: {:#?}", self.history.get(*index)));
+        told.collect()
+    }
+}
+
 /// Runs one seed.
 pub fn run(seed: u64, options: &SimulationOptions) -> Result<Summary, Box<Failure>> {
-    let mut world = None;
-    let result = catch_unwind(AssertUnwindSafe(|| run_world(seed, options, &mut world)));
-    let violation = match result {
-        Ok(Ok(summary)) => return Ok(summary),
-        Ok(Err(violation)) => violation,
-        Err(panic) => Violation::new("an assertion in the code", &[], panic_text(&*panic)),
-    };
-    let mut details = Vec::new();
-    if let Some(world) = &world {
-        details.extend(world.trace().lines().iter().cloned());
-        for index in &violation.transactions {
-            details.push(format!("{index:?}: {:#?}", world.history().get(*index)));
+    let report = perform(&Scenario::draw(seed, options), options.readable);
+    let transactions = report.transactions();
+    report.verdict.map_err(|violation| {
+        let lines = report.trace.iter().map(Line::to_string);
+        Box::new(Failure {
+            seed,
+            violation,
+            details: lines.chain(transactions).collect(),
+        })
+    })
+}
+
+/// Runs what is written down, and tells everything that came of it.
+pub fn perform(scenario: &Scenario, readable: bool) -> Report {
+    let mut course = Course::default();
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        run_world(scenario, readable, &mut course)
+    }));
+    let verdict = match result {
+        Ok(verdict) => verdict,
+        Err(panic) => {
+            let why = panic_text(&*panic);
+            Err(Violation::new("an assertion in the code", &[], why))
         }
+    };
+    let mut as_it_was = scenario.clone();
+    let Course { world, worked_for } = course;
+    let Some(mut world) = world else {
+        return Report {
+            verdict,
+            scenario: as_it_was,
+            history: History::new(),
+            trace: Vec::new(),
+        };
+    };
+    as_it_was.faults = Faults::Listed(world.struck().to_vec());
+    if let Some(worked_for) = worked_for {
+        as_it_was.duration = worked_for;
     }
-    Err(Box::new(Failure {
-        seed,
-        violation,
-        details,
-    }))
+    Report {
+        verdict,
+        scenario: as_it_was,
+        trace: world.take_trace(),
+        history: world.take_history(),
+    }
+}
+
+/// What a run has come to, also if it ends early.
+#[derive(Default)]
+struct Course {
+    world: Option<World>,
+    /// How long clients began transactions.
+    worked_for: Option<Duration>,
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
@@ -89,14 +147,15 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 }
 
 fn run_world(
-    seed: u64,
-    options: &SimulationOptions,
-    slot: &mut Option<World>,
+    scenario: &Scenario,
+    readable: bool,
+    course: &mut Course,
 ) -> Result<Summary, Violation> {
-    let world_options = WorldOptions::draw(seed, options);
-    let letters = world_options.letters();
-    let cast = Cast::draw(seed, options, letters);
-    let world = slot.insert(World::new(world_options));
+    let seed = scenario.seed;
+    let mut options = scenario.world.clone();
+    options.readable = readable;
+    let cast = scenario.cast();
+    let world = course.world.insert(World::new(options));
     let broken = |why: String| Violation::new("the simulated machines", &[], why);
 
     world.set_up(cast);
@@ -105,19 +164,18 @@ fn run_world(
         return Err(no_progress(world, "the cluster was not set up", limit));
     }
     world.begin_clients();
-    if options.faults {
-        world.begin_faults();
-    }
+    world.begin_faults();
     let begun = world.now();
-    world.run_to(begun + options.duration).map_err(broken)?;
+    world.run_to(begun + scenario.duration).map_err(broken)?;
     // Under the wildest faults little gets through: such a run goes on, faults and all, until it has
     // shown what it is meant to show, or is judged to have shown too little.
-    let latest = begun + EXTENDED_TO * options.duration;
-    while world.now() < latest && acknowledged(seed, world) < options.acknowledged_min {
+    let latest = begun + EXTENDED_TO * scenario.duration;
+    while world.now() < latest && world.history().acknowledged() < scenario.acknowledged_min {
         let next = world.now() + SECOND;
         world.run_to(next).map_err(broken)?;
     }
 
+    course.worked_for = Some(world.now() - begun);
     world.stop_and_heal();
     let limit = world.now() + FINISHED_WITHIN;
     if !world
@@ -152,12 +210,8 @@ fn run_world(
     }
     summary.hash = world.trace().hash();
     summary.events = world.trace().events();
-    check_worth(&summary, options)?;
+    check_worth(&summary, scenario)?;
     Ok(summary)
-}
-
-fn acknowledged(seed: u64, world: &World) -> usize {
-    Summary::of(seed, world.history()).acknowledged
 }
 
 /// Who waits for what.
@@ -269,20 +323,20 @@ fn check_complete(state: &crate::checker::ClusterState, world: &World) -> Result
 }
 
 /// A run in which little happened has shown little.
-fn check_worth(summary: &Summary, options: &SimulationOptions) -> Result<(), Violation> {
+fn check_worth(summary: &Summary, scenario: &Scenario) -> Result<(), Violation> {
     let faults: u64 = summary.faults.values().sum();
     let kinds: Vec<FaultKind> = summary.faults.keys().copied().collect();
-    if summary.acknowledged < options.acknowledged_min {
+    if summary.acknowledged < scenario.acknowledged_min {
         let why = format!(
             "only {} transactions were acknowledged, {} are wanted; faults {kinds:?}",
-            summary.acknowledged, options.acknowledged_min
+            summary.acknowledged, scenario.acknowledged_min
         );
         return Err(Violation::new("worth of the run", &[], why));
     }
-    if options.faults && faults < options.faults_min {
+    if faults < scenario.faults_min {
         let why = format!(
             "only {faults} faults struck, {} are wanted",
-            options.faults_min
+            scenario.faults_min
         );
         return Err(Violation::new("worth of the run", &[], why));
     }

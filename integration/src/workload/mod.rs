@@ -7,6 +7,7 @@
 //! `c…` (see [`letter`]).
 
 mod bank;
+mod choice;
 mod counter;
 mod hot;
 mod list_append;
@@ -14,6 +15,7 @@ mod register;
 mod write_skew;
 
 pub use bank::Bank;
+pub use choice::WorkloadChoice;
 pub use counter::Counter;
 pub use hot::Hot;
 pub use list_append::ListAppend;

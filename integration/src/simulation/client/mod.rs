@@ -24,9 +24,11 @@ mod tests;
 
 use super::clocks::true_timestamp;
 use super::network::Seat;
+use super::scenario::{nanoseconds, nanoseconds_of_both, nanoseconds_or_none};
 use crate::history::{History, Observation, Told, TransactionIndex};
 use crate::workload::{Plan, Writes};
 use clock::Timestamp;
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::time::Duration;
 use wire::SplitMix64;
@@ -35,22 +37,27 @@ use wire::keys::Key;
 use wire::message::{ClientReply, ClientRequest, Commit, TransactionName};
 
 /// How patient and how busy a client is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ClientTiming {
     /// The shortest and the longest pause between two transactions.
+    #[serde(with = "nanoseconds_of_both")]
     pub think: (Duration, Duration),
     /// How long it waits for an answer.
+    #[serde(with = "nanoseconds")]
     pub timeout: Duration,
     /// Instead it waits as long as it takes, as long as its gateway gives a sign of life when it has been
     /// silent for this long; `None`: it asks for none.
+    #[serde(with = "nanoseconds_or_none")]
     pub sign_after: Option<Duration>,
     /// The pause before it tries the same again.
+    #[serde(with = "nanoseconds")]
     pub retry: Duration,
     /// How often it sends one commit at the most.
     pub sends_max: u32,
     /// How often it runs a plan again after a conflict.
     pub reruns_max: u32,
     /// How long after its first sending a commit expires.
+    #[serde(with = "nanoseconds")]
     pub expires: Duration,
     /// One commit in so many is sent through other gateways as well, or asked about there, while the
     /// first copy may be at work; 0: none.

@@ -6,6 +6,8 @@ use super::{Happening, World};
 use crate::history::{Heard, TransactionIndex, Verdict};
 use crate::simulation::marks::Mark;
 use crate::simulation::network::Seat;
+use crate::simulation::telling;
+use crate::simulation::trace::{About, node};
 use node::Event;
 use std::time::Duration;
 use wire::message::{ClientAnswer, ClientReply, ClientRequest, OutcomeAnswer};
@@ -53,8 +55,13 @@ impl World {
         let boot = self.machines[seat].boot;
         self.trace
             .record(now, "aside", &[seat as u64, connection], &[]);
-        self.trace.line(now, || {
-            format!("beside {index:?} {seat} is asked: {request:?}")
+        self.trace.line_about(now, About::node(seat), || {
+            let asked = telling::client_request(&request);
+            let beside = index.0;
+            format!(
+                "beside transaction {beside} {} is asked: {asked}",
+                node(seat)
+            )
         });
         let aside = Aside {
             index,

@@ -4,6 +4,8 @@ use super::{Happening, Phase, World};
 use crate::simulation::client::{Client, ClientContext, ClientEffect, ClientEvent, ClientTiming};
 use crate::simulation::marks::Mark;
 use crate::simulation::network::Seat;
+use crate::simulation::telling;
+use crate::simulation::trace::{About, node};
 use node::Event;
 use std::time::Duration;
 use wire::SplitMix64;
@@ -54,8 +56,7 @@ impl World {
         }
         let now = self.now();
         self.trace.record(now, "client", &[session as u64], &[]);
-        self.trace
-            .line(now, || format!("client {session}: {event:?}"));
+        self.tell_client_event(session, &event);
         let World {
             sessions,
             history,
@@ -63,12 +64,14 @@ impl World {
             phase,
             begun,
             processes,
+            plans_left,
             ..
         } = self;
         let mut plans = |random: &mut SplitMix64| match phase {
             Phase::Setup(plans) => plans.pop_front(),
-            Phase::Run if workloads.is_empty() => None,
+            Phase::Run if workloads.is_empty() || *plans_left == Some(0) => None,
             Phase::Run => {
+                *plans_left = plans_left.map(|left| left - 1);
                 let which = random.below(workloads.len() as u64) as usize;
                 Some(workloads[which].next(random))
             }
@@ -184,15 +187,18 @@ impl World {
         }
         if self.sessions[session].connection != connection {
             // Cut while the request was on its way: it arrives all the same, the answer will not.
-            self.trace.line(self.heap.now(), || {
-                format!("a late request of client {session}")
+            let now = self.heap.now();
+            self.trace.line_about(now, About::node(seat), || {
+                format!("a late request of c{session}")
             });
         }
         let now = self.now();
         self.trace
             .record(now, "request", &[seat as u64, connection, number], &[]);
-        self.trace
-            .line(now, || format!("client {session} asks {seat}: {request:?}"));
+        self.trace.line_about(now, About::node(seat), || {
+            let asked = telling::client_request(&request);
+            format!("c{session} → {}: {asked}", node(seat))
+        });
         self.give(
             seat,
             Event::Client {
@@ -211,8 +217,7 @@ impl World {
         let bytes = postcard::to_stdvec(&reply).expect("every message can be encoded");
         self.trace
             .record(now, "reply", &[connection, number], &bytes);
-        self.trace
-            .line(now, || format!("to connection {connection}: {reply:?}"));
+        self.tell_reply(connection, &reply);
         if let Err(RequestError::ClockUnusable { .. }) = &reply {
             self.marks.hit(Mark::Quarantine);
         }
@@ -235,6 +240,42 @@ impl World {
                 event,
             },
         );
+    }
+
+    fn tell_client_event(&mut self, session: usize, event: &ClientEvent) {
+        let now = self.now();
+        let about = About::node(self.sessions[session].seat);
+        match event {
+            ClientEvent::Timer(_) => {}
+            ClientEvent::Lost => self
+                .trace
+                .line_about(now, about, || format!("c{session} loses its connection")),
+            ClientEvent::Reply { reply, .. } => {
+                let is_commit = matches!(reply, Ok(ClientAnswer::Committed(_)));
+                let about = About {
+                    is_landmark: is_commit,
+                    ..about
+                };
+                self.trace.line_about(now, about, || {
+                    format!("c{session} hears: {}", telling::client_reply(reply))
+                });
+            }
+        }
+    }
+
+    fn tell_reply(&mut self, connection: u64, reply: &ClientReply) {
+        let now = self.now();
+        let session = self.connections.get(&connection).copied();
+        let about = session.map_or(About::default(), |of| About::node(self.sessions[of].seat));
+        self.trace.line_about(now, about, || {
+            let told = telling::client_reply(reply);
+            match session {
+                Some(session) => {
+                    format!("{} → c{session}: {told}", node(self.sessions[session].seat))
+                }
+                None => format!("answered on connection {connection}: {told}"),
+            }
+        });
     }
 
     fn see_horizon(&mut self, reply: &ClientReply) {

@@ -6,6 +6,7 @@ use crate::simulation::damage::Damage;
 use crate::simulation::machine::Machine;
 use crate::simulation::marks::Mark;
 use crate::simulation::network::Seat;
+use crate::simulation::trace::{About, node};
 use node::DiskSpace;
 use std::time::Duration;
 use wire::SplitMix64;
@@ -63,19 +64,19 @@ impl World {
         let Ok(ClientAnswer::Aborted(aborted)) = reply else {
             return;
         };
-        let AbortReason::DiskFull { node, .. } = aborted.reason else {
+        let AbortReason::DiskFull { node: refuses, .. } = aborted.reason else {
             return;
         };
         self.marks.hit(Mark::DiskFull);
         let mut machines = self.machines.iter();
-        let Some(machine) = machines.find(|machine| machine.identity == Some(node)) else {
+        let Some(machine) = machines.find(|machine| machine.identity == Some(refuses)) else {
             return;
         };
         let now = self.now();
         let lately = |until: Duration| now - until < REFUSED_FOR;
         if !machine.is_short() && !machine.short_until.is_some_and(lately) {
             self.fail(format!(
-                "{node} refuses a write for lack of room, which it has: {aborted:?}"
+                "{refuses} refuses a write for lack of room, which it has: {aborted:?}"
             ));
         }
     }
@@ -91,7 +92,9 @@ impl World {
         };
         let now = self.now();
         self.trace
-            .line(now, || format!("damage on node {seat}: {done:?}"));
+            .line_about(now, About::node(seat).landmark(), || {
+                format!("damage on {}: {done:?}", node(seat))
+            });
         done.is_some()
     }
 
@@ -118,7 +121,10 @@ impl World {
         }
         let now = self.now();
         self.trace.record(now, "rebuild", &[seat as u64], &[]);
-        self.trace.line(now, || format!("node {seat} is rebuilt"));
+        self.trace
+            .line_about(now, About::node(seat).landmark(), || {
+                format!("{} is rebuilt", node(seat))
+            });
         if let Err(why) = self.machines[seat].rebuild(&self.options) {
             return self.fail(format!("node {seat} is not rebuilt: {why}"));
         }

@@ -2,18 +2,20 @@
 
 use super::{Happening, World};
 use crate::simulation::clocks::{ClockBreak, draw_motion};
-use crate::simulation::nemesis::{Fault, FaultKind};
+use crate::simulation::nemesis::{Fault, FaultKind, Struck};
 use crate::simulation::network::{CHANCE_PARTS, DelayModel, Disturbance, NetworkMode, Seat};
+use crate::simulation::trace::{About, node};
 use std::time::Duration;
 use wire::SplitMix64;
 use wire::ids::NodeId;
 
 impl World {
     pub(super) fn next_strike(&mut self) {
+        let since = self.now() - self.begun;
         let pause = self
             .nemesis
             .as_mut()
-            .and_then(|nemesis| nemesis.next_pause());
+            .and_then(|nemesis| nemesis.next_pause(since));
         if let Some(pause) = pause {
             self.heap.after(pause, Happening::Strike);
         }
@@ -29,10 +31,35 @@ impl World {
         let mut words = vec![fault.kind as u64, fault.seed];
         words.extend(fault.seats.iter().map(|seat| *seat as u64));
         self.trace.record(now, "fault", &words, &[]);
-        self.trace.line(now, || format!("{fault:?}"));
+        self.tell_fault(&fault);
+        self.struck.push(Struck {
+            at: now - self.begun,
+            fault: fault.clone(),
+        });
         self.begin_fault(&fault);
         self.heap.after(fault.lasts, Happening::FaultEnds(fault));
         self.next_strike();
+    }
+
+    fn tell_fault(&mut self, fault: &Fault) {
+        let now = self.now();
+        let seats: Vec<String> = fault.seats.iter().map(|s| node(*s).to_string()).collect();
+        let mut told = fault.seats.iter().copied();
+        let about = About {
+            seats: match fault.seats.len() {
+                1 | 2 => [told.next(), told.next()],
+                _ => [None, None],
+            },
+            ..About::default()
+        };
+        self.trace.line_about(now, about.landmark(), || {
+            let Fault { kind, lasts, .. } = fault;
+            format!(
+                "fault: {} at {} for {lasts:?}",
+                kind.name(),
+                seats.join(", ")
+            )
+        });
     }
 
     fn begin_fault(&mut self, fault: &Fault) {
@@ -190,7 +217,10 @@ impl World {
     /// A node's clock leaves its bound from now on.
     pub fn break_clock(&mut self, seat: Seat, how: ClockBreak) {
         let now = self.now();
-        self.trace.line(now, || format!("clock of {seat}: {how:?}"));
+        self.trace
+            .line_about(now, About::node(seat).landmark(), || {
+                format!("clock of {}: {how:?}", node(seat))
+            });
         self.machines[seat].clock.break_as(how, now);
     }
 

@@ -3,10 +3,12 @@
 use super::{Happening, World};
 use crate::simulation::machine::address;
 use crate::simulation::network::{Passage, Seat};
+use crate::simulation::telling;
+use crate::simulation::trace::{About, node};
 use node::Event;
 use std::time::Duration;
 use wire::ids::NodeId;
-use wire::message::{FoundingMessage, PeerFrame};
+use wire::message::{FoundingMessage, PeerFrame, PeerMessage};
 
 impl World {
     pub(super) fn connect_soon(&mut self, a: Seat, b: Seat) {
@@ -29,12 +31,22 @@ impl World {
         let connection = self.network.connect(a, b, now);
         self.trace
             .record(now, "connect", &[a as u64, b as u64, connection], &[]);
-        self.trace.line(now, || {
-            format!("connection {connection} between {a} and {b}")
+        self.trace.line_about(now, About::pair(a, b), || {
+            format!(
+                "connection {connection} between {} and {}",
+                node(a),
+                node(b)
+            )
         });
-        for (at, node, other) in [(a, id_b, b), (b, id_a, a)] {
+        for (at, peer, other) in [(a, id_b, b), (b, id_a, a)] {
             let address = address(other);
-            self.give(at, Event::PeerUp { node, address });
+            self.give(
+                at,
+                Event::PeerUp {
+                    node: peer,
+                    address,
+                },
+            );
         }
     }
 
@@ -65,8 +77,7 @@ impl World {
         let bytes = postcard::to_stdvec(frame).expect("every message can be encoded");
         self.trace
             .record(now, "send", &[from as u64, to as u64], &bytes);
-        self.trace
-            .line(now, || format!("{from} → {to}: {:?}", frame.messages));
+        self.tell_frame(from, to, frame);
         let passage = self.network.send(from, to, now);
         let arrives = |bytes| Happening::Frame {
             from,
@@ -82,6 +93,31 @@ impl World {
             }
             Passage::Lost => self.notice_silence(from, to, connection),
             Passage::Breaks => self.break_link(from, to),
+        }
+    }
+
+    /// One line a message: each may be of another partition.
+    fn tell_frame(&mut self, from: Seat, to: Seat, frame: &PeerFrame) {
+        if !self.trace.is_readable() {
+            return;
+        }
+        let now = self.now();
+        for message in &frame.messages {
+            let (named, text) = telling::peer(message);
+            let partition = match message {
+                PeerMessage::Request {
+                    number, partition, ..
+                } => {
+                    self.trace.on_asked(from, *number, *partition);
+                    named
+                }
+                PeerMessage::Reply { number, .. } => self.trace.asked(to, *number),
+                _ => named,
+            };
+            let about = About::pair(from, to).of(partition);
+            self.trace.line_about(now, about, || {
+                format!("{} → {}: {text}", node(from), node(to))
+            });
         }
     }
 
@@ -143,8 +179,14 @@ impl World {
         }
         self.trace
             .record(now, "founding", &[from as u64, to as u64], &[]);
-        self.trace
-            .line(now, || format!("{from} → {to}: {message:?}"));
+        self.trace.line_about(now, About::pair(from, to), || {
+            format!(
+                "{} → {}: {}",
+                node(from),
+                node(to),
+                telling::clipped(&message)
+            )
+        });
         let arrives = |message| Happening::Founding { from, to, message };
         match self.network.send(from, to, now) {
             Passage::Arrives(at) => self.heap.at(at, arrives(message)),
@@ -200,10 +242,11 @@ impl World {
         let now = self.now();
         self.trace
             .record(now, "down", &[at as u64, peer as u64, connection], &[]);
-        self.trace
-            .line(now, || format!("node {at} loses its connection to {peer}"));
-        if let Some(node) = self.last_identity(peer) {
-            self.give(at, Event::PeerDown { node });
+        self.trace.line_about(now, About::pair(at, peer), || {
+            format!("{} loses its connection to {}", node(at), node(peer))
+        });
+        if let Some(gone) = self.last_identity(peer) {
+            self.give(at, Event::PeerDown { node: gone });
         }
         if self.network.connection(peer, at).is_none() {
             let (a, b) = (at.min(peer), at.max(peer));

@@ -27,10 +27,11 @@ use super::client::ClientEvent;
 use super::heap::EventHeap;
 use super::machine::{Machine, address};
 use super::marks::Marks;
-use super::nemesis::{Fault, FaultKind, Nemesis};
+use super::nemesis::{Fault, FaultKind, Nemesis, Struck};
 use super::network::{Network, Seat};
 use super::options::{Cast, WorldOptions};
-use super::trace::Trace;
+use super::telling;
+use super::trace::{self, About, Line, Trace};
 use crate::history::{History, Transaction, TransactionIndex, Verdict};
 use crate::workload::{Plan, Workload};
 use asides::Aside;
@@ -39,7 +40,7 @@ use node::{Effect, Event};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use wire::SplitMix64;
-use wire::ids::{NodeId, PartitionId};
+use wire::ids::{NodeId, PartitionId, Term};
 use wire::message::{ClientReply, ClientRequest, FoundingMessage};
 
 /// Something that will happen.
@@ -166,6 +167,12 @@ pub struct World {
     processes: u32,
     nemesis: Option<Nemesis>,
     faults: BTreeMap<FaultKind, u64>,
+    /// The faults that struck, in order.
+    struck: Vec<Struck>,
+    /// What each node leads and serves, and in which term; kept for a readable trace only.
+    led: Vec<BTreeMap<PartitionId, Term>>,
+    /// So many transactions may be begun yet, `None`: any number.
+    plans_left: Option<u64>,
     marks: Marks,
     wild_bursts: u32,
     /// The voters that partitions are to have and do not have yet.
@@ -209,6 +216,9 @@ impl World {
             processes: 0,
             nemesis: None,
             faults: BTreeMap::new(),
+            struck: Vec::new(),
+            led: vec![BTreeMap::new(); options.nodes],
+            plans_left: None,
             marks: Marks::default(),
             wild_bursts: 0,
             wanted_members: BTreeMap::new(),
@@ -264,6 +274,26 @@ impl World {
         &self.faults
     }
 
+    /// The faults that struck, in order, with their times.
+    pub fn struck(&self) -> &[Struck] {
+        &self.struck
+    }
+
+    /// Since when what must be there first is there.
+    pub fn begun(&self) -> Duration {
+        self.begun
+    }
+
+    /// The history, taken away.
+    pub(super) fn take_history(&mut self) -> History {
+        std::mem::take(&mut self.history)
+    }
+
+    /// The lines of the readable trace, taken away.
+    pub(super) fn take_trace(&mut self) -> Vec<Line> {
+        self.trace.take_lines()
+    }
+
     /// The rare branches that were seen.
     pub fn marks(&self) -> &Marks {
         &self.marks
@@ -271,7 +301,10 @@ impl World {
 
     /// What must be there before the clients begin: the first client commits it.
     pub fn set_up(&mut self, cast: Cast) {
-        let plans = cast.workloads.into_iter().map(|mut workload| {
+        let letters = self.options.letters();
+        self.plans_left = cast.transactions_max;
+        let plans = cast.workloads.into_iter().map(|choice| {
+            let mut workload = choice.build(letters);
             let plans = workload.setup();
             (workload, plans)
         });
@@ -286,7 +319,7 @@ impl World {
         }
         let seed = self.random.next_u64();
         let nodes = self.options.nodes;
-        self.nemesis = Some(Nemesis::new(cast.faults, cast.fault_every, nodes, seed));
+        self.nemesis = Some(Nemesis::new(cast.faults, nodes, seed));
         self.start_session(0);
     }
 
@@ -407,8 +440,10 @@ impl World {
             Happening::StoreReport { seat, boot, report } => {
                 if self.lives(seat, boot) {
                     let now = self.now();
-                    self.trace
-                        .line(now, || format!("store of {seat} says {report:?}"));
+                    self.trace.line_about(now, About::node(seat), || {
+                        let says = telling::clipped(&report);
+                        format!("{}'s store says {says}", trace::node(seat))
+                    });
                     self.give(seat, Event::Store(report));
                 }
             }

@@ -6,11 +6,14 @@ use crate::simulation::disk::DiskError;
 use crate::simulation::machine::NotStarted;
 use crate::simulation::marks::Mark;
 use crate::simulation::network::Seat;
+use crate::simulation::telling;
+use crate::simulation::trace::{About, node};
 use node::{Effect, Event};
 use partition::log::{LogBatch, LogRecord};
 use partition::versions::StoreTask;
+use std::collections::BTreeMap;
 use std::time::Duration;
-use wire::ids::LogIndex;
+use wire::ids::{LogIndex, PartitionId, Term};
 
 /// The invariants of a node are checked every so many turns: each check walks all its replicas.
 const INVARIANTS_EVERY: u64 = 64;
@@ -40,7 +43,9 @@ impl World {
                 if self.machines[seat].damage == Some(Damage::Log) =>
             {
                 self.trace
-                    .line(now, || format!("node {seat} does not start: {why}"));
+                    .line_about(now, About::node(seat).landmark(), || {
+                        format!("{} does not start: {why}", node(seat))
+                    });
                 self.marks.hit(Mark::LogDamageFound);
                 return self.wait_for_rebuild(seat);
             }
@@ -53,7 +58,9 @@ impl World {
         self.trace
             .record(now, "start", &[seat as u64, u64::from(boot)], &[]);
         self.trace
-            .line(now, || format!("node {seat} starts, life {boot}"));
+            .line_about(now, About::node(seat).landmark(), || {
+                format!("{} starts, life {boot}", node(seat))
+            });
         self.schedule_persist(seat);
         self.schedule_turn(seat);
     }
@@ -66,7 +73,11 @@ impl World {
         let now = self.now();
         let boot = self.machines[seat].boot;
         self.trace.record(now, "crash", &[seat as u64], &[]);
-        self.trace.line(now, || format!("node {seat} crashes"));
+        self.leads_no_more(seat);
+        self.trace
+            .line_about(now, About::node(seat).landmark(), || {
+                format!("{} crashes", node(seat))
+            });
         self.machines[seat].crash(&mut self.random);
         self.break_links_of(seat);
         self.break_sessions_of(seat, boot);
@@ -122,6 +133,7 @@ impl World {
             node.invariants();
         }
         let wake = node.next_wake(&end);
+        self.see_leaders(seat);
         if let Some(wake) = wake {
             self.schedule_wake(seat, now + takes + wake);
         }
@@ -137,6 +149,38 @@ impl World {
                 },
             );
         }
+    }
+
+    /// For whoever reads the trace: which partitions a node leads and serves since this turn, or no more.
+    fn see_leaders(&mut self, seat: Seat) {
+        if !self.trace.is_readable() {
+            return;
+        }
+        let replicas = self.machines[seat].node.iter().flat_map(|n| n.replicas());
+        let served = replicas.filter(|(_, replica)| replica.is_serving());
+        let served: BTreeMap<PartitionId, Term> =
+            served.map(|(p, replica)| (*p, replica.term())).collect();
+        let before = std::mem::replace(&mut self.led[seat], served);
+        let now = self.now();
+        let led = &self.led[seat];
+        let mut tell = |partition: PartitionId, words: String| {
+            let about = About::node(seat).of(Some(partition)).landmark();
+            self.trace
+                .line_about(now, about, || format!("{} {words}", node(seat)));
+        };
+        for (partition, term) in before.iter().filter(|(p, t)| led.get(p) != Some(t)) {
+            tell(*partition, format!("leads {partition} in {term} no more"));
+        }
+        for (partition, term) in led.iter().filter(|(p, t)| before.get(p) != Some(t)) {
+            tell(
+                *partition,
+                format!("leads {partition} in {term} from now on"),
+            );
+        }
+    }
+
+    fn leads_no_more(&mut self, seat: Seat) {
+        self.led[seat].clear();
     }
 
     fn schedule_wake(&mut self, seat: Seat, at: Duration) {
@@ -242,8 +286,9 @@ impl World {
         let machine = &mut self.machines[seat];
         let at = now.max(machine.store_free_at) + takes;
         machine.store_free_at = at;
-        self.trace
-            .line(now, || format!("store of {seat}: {task:?}"));
+        self.trace.line_about(now, About::node(seat), || {
+            format!("{}'s store: {}", node(seat), telling::clipped(&task))
+        });
         let damage = machine.damage.as_ref();
         if damage.is_some_and(|damage| damage.is_met_by(&task)) {
             return self.heap.at(at, Happening::StoreFailed { seat, boot });
