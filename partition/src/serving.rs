@@ -14,6 +14,7 @@ use crate::request_waiting_list::{HeldBy, PushTiming, RequestWaitingList, WaitFo
 use crate::unreplicated_locks::Dropped;
 use crate::versions::{StoreAnswer, StoreQuery, StoreTask};
 use clock::Timestamp;
+use std::collections::BTreeSet;
 use std::time::Duration;
 use wire::ids::{Attempt, Generation, LogIndex, NodeId, Term, TransactionId};
 use wire::keys::{Key, KeyRange};
@@ -135,7 +136,8 @@ impl Replica {
             answers: &waiter.answers,
             crowded_out: waiter.crowded_out,
             out_of_patience: since.is_some_and(|since| cx.now.monotonic >= since + patience),
-            wanted: Vec::new(),
+            wanted: BTreeSet::new(),
+            too_much: None,
             #[cfg(feature = "mutants")]
             mutant: self.mutant,
         };

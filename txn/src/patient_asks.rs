@@ -81,6 +81,7 @@ impl<T> PatientAsks<T> {
             }
             PartitionError::LockWait { key, rival } => RequestError::LockWait { key, rival },
             PartitionError::HotKey { key, waiting } => RequestError::HotKey { key, waiting },
+            PartitionError::ReadTooLarge { key } => RequestError::ReadTooLarge { key },
             PartitionError::Overloaded { .. } => RequestError::Overloaded { retry_ms: RETRY_MS },
             PartitionError::NotLeader { .. }
             | PartitionError::LeadershipLost { .. }

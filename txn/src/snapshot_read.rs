@@ -17,7 +17,7 @@ use clock::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use wire::ids::{PartitionId, TransactionId};
-use wire::keys::{Key, KeyRange, RangeMap};
+use wire::keys::{Key, KeyRange, READ_BYTES_MAX, RangeMap};
 use wire::message::{
     ClientAnswer, PartitionReply, PartitionRequest, Read, ReadRequest, ReadResult, RequestError,
     RequestNumber, Row, VersionedValue,
@@ -31,6 +31,19 @@ enum Progress {
         found: Option<Option<VersionedValue>>,
     },
     Scan(Scan),
+}
+
+impl Progress {
+    /// The key, or the first one of what is looked at now.
+    fn key(&self) -> Key {
+        match self {
+            Progress::Get { key, .. } => key.clone(),
+            Progress::Scan(scan) => {
+                let piece = scan.piece.as_ref().or(scan.left.as_ref());
+                piece.map_or_else(Key::least, |piece| piece.start.clone())
+            }
+        }
+    }
 }
 
 /// A scan and how far it has come.
@@ -90,8 +103,7 @@ impl Scan {
             unreachable!("rows came for a scan that asked for none");
         };
         let is_stuck = rows.is_empty() && rest.as_ref() == Some(&piece);
-        let size = |row: &Row| (row.key.bytes().len() + row.version.value.len()) as u64;
-        self.bytes += rows.iter().map(size).sum::<u64>();
+        self.bytes += rows.iter().map(|row| row.bytes() as u64).sum::<u64>();
         self.rows.extend(rows);
         let not_seen = match (self.reverse, rest) {
             (false, Some(rest)) => KeyRange::new(rest.start, left.end),
@@ -118,6 +130,8 @@ pub(crate) struct SnapshotRead {
     progress: Vec<Progress>,
     asks: PatientAsks<Vec<usize>>,
     depends_on: Timestamp,
+    /// How many more bytes of keys and values it may gather.
+    room: usize,
 }
 
 impl SnapshotRead {
@@ -145,6 +159,7 @@ impl SnapshotRead {
             progress: progress.collect(),
             asks: PatientAsks::new(turn.request_deadline()),
             depends_on: Timestamp::ZERO,
+            room: READ_BYTES_MAX,
         };
         job.send(turn, all);
         let flow = job.maybe_finish(turn);
@@ -190,7 +205,9 @@ impl SnapshotRead {
         match reply {
             PartitionReply::Read(answer) => {
                 self.depends_on = self.depends_on.max(answer.depends_on);
-                self.take(&places, answer.results);
+                if let Err(why) = self.take(&places, answer.results) {
+                    return self.fail(turn, why);
+                }
                 self.send(turn, places);
                 self.maybe_finish(turn)
             }
@@ -202,19 +219,23 @@ impl SnapshotRead {
         }
     }
 
-    fn take(&mut self, places: &[usize], results: Vec<ReadResult>) {
+    fn take(&mut self, places: &[usize], results: Vec<ReadResult>) -> Result<(), RequestError> {
         assert_eq!(
             places.len(),
             results.len(),
             "a leader answers every read of a request"
         );
         for (place, result) in places.iter().zip(results) {
+            let key = self.progress[*place].key();
+            let left = self.room.checked_sub(result.bytes());
+            self.room = left.ok_or(RequestError::ReadTooLarge { key })?;
             match (&mut self.progress[*place], result) {
                 (Progress::Get { found, .. }, ReadResult::Value(value)) => *found = Some(value),
                 (Progress::Scan(scan), ReadResult::Rows { rows, rest }) => scan.take(rows, rest),
                 (asked, other) => unreachable!("a leader answered {asked:?} with {other:?}"),
             }
         }
+        Ok(())
     }
 
     fn maybe_finish(&mut self, turn: &mut Turn) -> Flow {

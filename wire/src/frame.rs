@@ -37,6 +37,7 @@ const CHECKSUM_AT: usize = 16;
 const READ_AHEAD_BYTES: usize = 256 * 1024;
 
 const _: () = assert!(FRAME_BYTES_MAX > crate::keys::TRANSACTION_BYTES_MAX + 4 * 1024 * 1024);
+const _: () = assert!(FRAME_BYTES_MAX > crate::keys::READ_BYTES_MAX + 4 * 1024 * 1024);
 const _: () = assert!(FRAME_BYTES_MAX < u32::MAX as usize);
 
 /// What a frame carries.

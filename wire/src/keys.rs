@@ -15,6 +15,8 @@ pub const KEY_BYTES_MAX: usize = 4 * 1024;
 pub const VALUE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// The most bytes of keys and values that one transaction may write.
 pub const TRANSACTION_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// The most that one request reads, bytes of keys and values.
+pub const READ_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// The keyspace of the system's own data; partition 1 holds exactly this.
 pub const SYSTEM_KEYSPACE: KeyspaceId = KeyspaceId(0);

@@ -37,9 +37,10 @@ use crate::timestamp_cache::TimestampCache;
 use crate::unreplicated_locks::UnreplicatedLocks;
 use crate::versions::{StoreAnswer, StoreQuery, StoreResult, VersionRow};
 use clock::{Now, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use wire::ids::{Attempt, LogIndex, PartitionId, TransactionId};
-use wire::keys::{Key, KeyRange};
+use wire::keys::{Key, KeyRange, READ_BYTES_MAX};
 use wire::message::{
     PartitionError, PartitionReply, PartitionRequest, RecordState, Refusal, TransactionName,
     VersionedValue,
@@ -88,7 +89,9 @@ impl From<PartitionReply> for Box<Verdict> {
 /// What the store said to one request so far.
 #[derive(Default, Debug)]
 pub(crate) struct StoreAnswers {
-    answers: Vec<(StoreQuery, StoreResult, LogIndex)>,
+    answers: BTreeMap<StoreQuery, (StoreResult, LogIndex)>,
+    /// The size of the versions in it, bytes.
+    bytes: usize,
 }
 
 impl StoreAnswers {
@@ -104,18 +107,29 @@ impl StoreAnswers {
         );
         let answers = queries.into_iter().zip(results);
         self.answers
-            .extend(answers.map(|(query, result)| (query, result, applied)));
+            .extend(answers.map(|(query, result)| (query, (result, applied))));
+        self.weigh();
     }
 
     /// Forgets answers from snapshots that memory no longer completes.
     pub(crate) fn retain_complete(&mut self, state: &CommittedState) {
         self.answers
-            .retain(|(_, _, applied)| state.completes(*applied));
+            .retain(|_, (_, applied)| state.completes(*applied));
+        self.weigh();
     }
 
     fn get(&self, query: &StoreQuery) -> Option<&StoreResult> {
-        let found = self.answers.iter().find(|(asked, _, _)| asked == query);
-        found.map(|(_, result, _)| result)
+        self.answers.get(query).map(|(result, _)| result)
+    }
+
+    fn weigh(&mut self) {
+        let results = self.answers.values();
+        self.bytes = results.map(|(result, _)| result.bytes()).sum();
+    }
+
+    /// Whether nothing more may be asked for the request.
+    fn is_full(&self) -> bool {
+        self.bytes >= READ_BYTES_MAX
     }
 }
 
@@ -187,7 +201,9 @@ pub(crate) struct Evaluator<'a> {
     /// It has waited for locks as long as it may.
     pub(crate) out_of_patience: bool,
     /// What the store must be asked.
-    pub(crate) wanted: Vec<StoreQuery>,
+    pub(crate) wanted: BTreeSet<StoreQuery>,
+    /// The key with which the request reads too much.
+    pub(crate) too_much: Option<Key>,
     #[cfg(feature = "mutants")]
     pub(crate) mutant: Option<crate::Mutant>,
 }
@@ -228,11 +244,21 @@ impl Evaluator<'_> {
                 }
                 None => Verdict::Wait(WaitFor::Lock { key, rival }),
             },
+            Verdict::Reply(PartitionReply::Error(PartitionError::ReadTooLarge { key })) => {
+                let refusal = Refusal::Operation {
+                    key: key.clone(),
+                    why: format!(
+                        "up to here the values that guards and operations depend on have more than \
+                         {READ_BYTES_MAX} bytes (64 MiB): divide the transaction"
+                    ),
+                };
+                self.give_up(request, refusal, PartitionError::ReadTooLarge { key })
+            }
             verdict => verdict,
         }
     }
 
-    /// Waits for a lock no longer: a commit or prepare is refused, anything else was not served.
+    /// Goes no further: a commit or prepare is refused, anything else was not served.
     fn give_up(
         &self,
         request: &PartitionRequest,
@@ -362,6 +388,10 @@ impl Evaluator<'_> {
             at,
         })? {
             StoreResult::Version(row) => row.map(Version::from),
+            StoreResult::TooMuch => {
+                self.note_too_much(key);
+                return None;
+            }
             other => panic!("the store answers a get with a version, not with {other:?}"),
         };
         Some(
@@ -413,19 +443,26 @@ impl Evaluator<'_> {
 
     fn store(&mut self, query: StoreQuery) -> Option<StoreResult> {
         let answer = self.answers.get(&query).cloned();
-        if answer.is_none() && !self.wanted.contains(&query) {
-            self.wanted.push(query);
+        if answer.is_none() {
+            self.wanted.insert(query);
         }
         answer
     }
 
-    /// Ends here if the store must be asked something.
+    fn note_too_much(&mut self, key: &Key) {
+        self.too_much.get_or_insert_with(|| key.clone());
+    }
+
+    /// Ends here if the store must be asked something, or has told all that a request may read.
     fn check_answered(&mut self) -> Evaluated<()> {
+        if let Some(key) = self.too_much.take() {
+            return Err(PartitionError::ReadTooLarge { key }.into());
+        }
         if self.wanted.is_empty() {
             return Ok(());
         }
         let wanted = std::mem::take(&mut self.wanted);
-        Err(Box::new(Verdict::Ask(wanted)))
+        Err(Box::new(Verdict::Ask(wanted.into_iter().collect())))
     }
 
     /// What the anchor knows of a transaction. Refuses another identity.

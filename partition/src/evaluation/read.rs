@@ -11,7 +11,7 @@ use crate::versions::{StoreQuery, StoreResult};
 use clock::Timestamp;
 use std::collections::BTreeMap;
 use wire::ids::TransactionId;
-use wire::keys::{Key, KeyRange};
+use wire::keys::{Key, KeyRange, READ_BYTES_MAX};
 use wire::message::{PartitionReply, Read, ReadAnswer, ReadRequest, ReadResult, Row};
 
 /// How often the store is asked for more of one scan, because what it gave was deleted, before a part
@@ -33,6 +33,7 @@ impl Evaluator<'_> {
         }
         let mut results = Vec::with_capacity(read.requests.len());
         let mut depends_on = Timestamp::ZERO;
+        let mut room = READ_BYTES_MAX;
         for request in &read.requests {
             let (result, newest) = match request {
                 ReadRequest::Get { key } => self.get(key, at, read.reader)?,
@@ -43,8 +44,16 @@ impl Evaluator<'_> {
                     bytes_max,
                 } => self.scan(range, *reverse, *limit, *bytes_max, at, read.reader)?,
             };
+            // Memory may hold more than a request may ask for, and the same key may be asked for again and again.
+            match room.checked_sub(result.bytes()) {
+                Some(left) => room = left,
+                None => self.note_too_much(&range_of(request).start),
+            }
             results.push(result);
             depends_on = depends_on.max(newest);
+            if self.too_much.is_some() {
+                break;
+            }
         }
         self.check_answered()?;
         let answer = ReadAnswer {
@@ -142,11 +151,19 @@ impl Evaluator<'_> {
             rows_max: page.limit.max(1),
             bytes_max: page.bytes_max,
         };
-        match self.store(query)? {
+        let answer = self.store(query);
+        if answer.is_none() && self.answers.is_full() {
+            self.note_too_much(&piece.start);
+        }
+        match answer? {
             StoreResult::Rows { rows, rest } => {
                 let rows = rows.into_iter();
                 let versions = rows.map(|row| (row.key.clone(), Version::from(row)));
                 Some((versions.collect(), rest))
+            }
+            StoreResult::TooMuch => {
+                self.note_too_much(&piece.start);
+                None
             }
             other => panic!("the store answers a scan with rows, not with {other:?}"),
         }
@@ -196,8 +213,9 @@ impl Page {
             self.newest = self.newest.max(version.timestamp);
             let border = key.clone();
             if let Some(version) = live(version) {
-                self.bytes += key.bytes().len() + version.value.len();
-                self.rows.push(Row { key, version });
+                let row = Row { key, version };
+                self.bytes += row.bytes();
+                self.rows.push(row);
             }
             if self.is_full() {
                 let rest = if self.reverse {

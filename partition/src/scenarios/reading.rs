@@ -2,9 +2,10 @@ use super::harness::*;
 use crate::fixtures::{attempt, id, key, range, ts};
 use clock::Timestamp;
 use wire::ids::Generation;
+use wire::keys::VALUE_BYTES_MAX;
 use wire::message::{
-    Change, Decision, Operation, OperationKind, PartitionError, PartitionReply, PartitionRequest,
-    Read, ReadRequest, ReadResult, Refresh, Rival, Row,
+    Change, Condition, Decision, Operation, OperationKind, PartitionError, PartitionReply,
+    PartitionRequest, Read, ReadRequest, ReadResult, Refresh, Refusal, Rival, Row,
 };
 
 #[test]
@@ -328,4 +329,66 @@ fn reading_logs_nothing() {
     let last = world.last();
     world.answer(get(at(1), "b"));
     assert_eq!(world.last(), last);
+}
+
+/// Values of the greatest length under `k0` to `k8`: together more than one request reads.
+fn large_values(world: &mut World) -> Vec<String> {
+    let keys: Vec<String> = (0..9).map(|number| format!("k{number}")).collect();
+    for (number, user) in (1..).zip(&keys) {
+        let put = Operation {
+            key: key(user),
+            kind: OperationKind::Put(vec![b'x'; VALUE_BYTES_MAX].into()),
+        };
+        world.answer(PartitionRequest::Commit(commit(number, at(1), vec![put])));
+    }
+    keys
+}
+
+fn get_all(keys: &[String]) -> PartitionRequest {
+    let requests = keys.iter().map(|user| ReadRequest::Get { key: key(user) });
+    PartitionRequest::Read(Read {
+        reader: None,
+        timestamp: at(400),
+        requests: requests.collect(),
+    })
+}
+
+#[test]
+fn what_one_request_gathers_is_bounded_in_memory_and_in_the_store() {
+    let mut world = World::serving();
+    let keys = large_values(&mut world);
+    let again = vec!["k8".to_owned(); 9];
+    let too_large = |user: &str| {
+        let key = key(user);
+        PartitionReply::Error(PartitionError::ReadTooLarge { key })
+    };
+    let values = |reply: PartitionReply| match reply {
+        PartitionReply::Read(answer) => answer.results.len(),
+        other => panic!("{other:?}"),
+    };
+    for _ in ["in memory", "in the store"] {
+        // Not with `assert_eq`, which would print 64 MiB.
+        assert_eq!(values(world.answer(get_all(&keys[..8]))), 8);
+        assert!(world.answer(get_all(&keys)) == too_large("k8"));
+        assert!(world.answer(get_all(&again)) == too_large("k8"));
+        world.persist();
+        world.restart();
+        world.elect(at(500));
+        world.promise_by(ME, START_MS + 1000);
+        world.settle();
+        world.take_said();
+    }
+    let mut guarded = commit(20, at(400), vec![put("m", "x")]);
+    let exists = |user: &String| guard(user, Condition::Exists);
+    guarded.guards = keys.iter().map(exists).collect();
+    let reply = world.answer(PartitionRequest::Commit(guarded));
+    let refusal = match reply {
+        PartitionReply::Refused { refusal, .. } => refusal,
+        other => panic!("it was not refused: {other:?}"),
+    };
+    let Refusal::Operation { key: at_key, why } = refusal else {
+        panic!("refused for another reason: {refusal:?}");
+    };
+    assert_eq!(at_key, key("k8"));
+    assert!(why.contains("divide the transaction"), "{why}");
 }

@@ -8,7 +8,7 @@ use super::page::Page;
 use super::snapshot_page::{PageRoom, SnapshotCursor, SnapshotPage, SnapshotRead};
 use super::store::{
     AppliedState, Live, Store, StoreAnswer, StoreBatch, StoreError, StoreQuery, StoreResult,
-    VersionRow,
+    VersionRow, answer_within_budget,
 };
 use bytes::Bytes;
 use clock::Timestamp;
@@ -426,7 +426,9 @@ impl Store for MemoryStore {
         Ok(StoreAnswer {
             applied: state.map_or(LogIndex(0), |state| state.position.index),
             newest: state.map_or(Timestamp::ZERO, |state| state.newest),
-            results: queries.iter().map(|q| self.answer(replica, q)).collect(),
+            results: answer_within_budget(queries, |query| {
+                Ok::<_, StoreError>(self.answer(replica, query))
+            })?,
         })
     }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use clock::Timestamp;
 use std::collections::BTreeMap;
 use wire::ids::{LogIndex, PartitionId};
-use wire::keys::{Key, KeyRange};
+use wire::keys::{Key, KeyRange, READ_BYTES_MAX};
 use wire::message::LogPosition;
 
 /// One version of one key (pattern Versioned Value).
@@ -114,7 +114,7 @@ pub enum StoreTask {
 }
 
 /// A question to the store.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum StoreQuery {
     /// The newest version of a key at or below a timestamp, tombstones included.
     Get {
@@ -184,6 +184,40 @@ pub enum StoreResult {
     Meta(Option<Bytes>),
     /// To `MetaPrefix` and `MetaRange`.
     MetaRows(Vec<(Bytes, Bytes)>),
+    /// To `Get` and `Scan`: not looked for, since what was found for the questions before it is as much as
+    /// one request may read ([`READ_BYTES_MAX`]).
+    TooMuch,
+}
+
+impl StoreResult {
+    /// The size of the keys and values of versions in it, bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        let size =
+            |row: &VersionRow| row.key.bytes().len() + row.value.as_ref().map_or(0, Bytes::len);
+        match self {
+            StoreResult::Version(row) => row.as_ref().map_or(0, size),
+            StoreResult::Rows { rows, .. } => rows.iter().map(size).sum(),
+            _ => 0,
+        }
+    }
+}
+
+/// Answers questions in their order, versions until there are as many as one request may read.
+pub(super) fn answer_within_budget<E>(
+    queries: &[StoreQuery],
+    mut answer: impl FnMut(&StoreQuery) -> Result<StoreResult, E>,
+) -> Result<Vec<StoreResult>, E> {
+    let mut bytes = 0;
+    let results = queries.iter().map(|query| {
+        let is_for_versions = matches!(query, StoreQuery::Get { .. } | StoreQuery::Scan { .. });
+        if is_for_versions && bytes >= READ_BYTES_MAX {
+            return Ok(StoreResult::TooMuch);
+        }
+        let result = answer(query)?;
+        bytes += result.bytes();
+        Ok(result)
+    });
+    results.collect()
 }
 
 /// The answers to one query task, all from one snapshot.

@@ -3,7 +3,7 @@
 use super::fixture::*;
 use crate::limits::HELD_LOCKS_MAX;
 use std::time::Duration;
-use wire::keys::{KeyRange, VALUE_BYTES_MAX};
+use wire::keys::{KeyRange, READ_BYTES_MAX, VALUE_BYTES_MAX};
 use wire::message::{
     ClientRequest, Commit, LockWait, Locked, PartitionError, PartitionReply, ReadAnswer,
     ReadRequest, ReadResult, Row, Snapshot, TransactionName,
@@ -284,4 +284,24 @@ fn a_clock_that_vouches_for_nothing_begins_nothing() {
     s.client(1, ClientRequest::Timestamp).expect([&line]);
     s.expect_idle();
     s.pass(Duration::from_secs(1)).expect([]);
+}
+
+#[test]
+fn what_a_read_gathers_from_all_partitions_together_is_bounded() {
+    let mut s = Scenario::new();
+    let get = |user| ReadRequest::Get { key: key(user) };
+    s.client(1, read(vec![get("a"), get("z")])).expect([
+        "1 -> p2 read at 0 [Get { key: a }]",
+        "2 -> p4 read at 0 [Get { key: z }]",
+    ]);
+    let large = |bytes| {
+        let mut found = value("v", 1).expect("there is one");
+        found.value = vec![b'x'; bytes].into();
+        answer(vec![ReadResult::Value(Some(found))], 1)
+    };
+    s.reply(1, large(READ_BYTES_MAX)).expect([]);
+    s.reply(2, large(1)).expect([
+        "answer 1.1: error: with z, one request reads more than 67108864 bytes of keys and values (64 MiB): ask for fewer keys at a time, or scan in pages, depends on nothing",
+    ]);
+    s.expect_idle();
 }

@@ -245,6 +245,15 @@ pub enum RequestError {
         /// Its size.
         bytes: u64,
     },
+    /// A request reads too much.
+    #[error(
+        "with {key}, one request reads more than {} bytes of keys and values (64 MiB): ask for fewer keys at a time, or scan in pages",
+        crate::keys::READ_BYTES_MAX
+    )]
+    ReadTooLarge {
+        /// The key with which it is too much.
+        key: Key,
+    },
     /// A request makes no sense.
     #[error("the request is not valid: {why}")]
     Invalid {

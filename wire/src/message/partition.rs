@@ -460,4 +460,13 @@ pub enum PartitionError {
         /// Which partition.
         partition: PartitionId,
     },
+    /// What one request would have to gather is more than a node keeps in memory for it.
+    #[error(
+        "with {key}, one request reads more than {} bytes (64 MiB)",
+        crate::keys::READ_BYTES_MAX
+    )]
+    ReadTooLarge {
+        /// The key with which it is too much.
+        key: Key,
+    },
 }

@@ -36,6 +36,13 @@ pub struct Row {
     pub version: VersionedValue,
 }
 
+impl Row {
+    /// The size of its key and value, bytes.
+    pub fn bytes(&self) -> usize {
+        self.key.bytes().len() + self.version.value.len()
+    }
+}
+
 /// Who changed what another transaction had read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Rival {
@@ -105,6 +112,16 @@ pub enum ReadResult {
         /// What of the range was not looked at because of the limits; `None` if all of it was.
         rest: Option<KeyRange>,
     },
+}
+
+impl ReadResult {
+    /// The size of the keys and values in it, bytes.
+    pub fn bytes(&self) -> usize {
+        match self {
+            ReadResult::Value(found) => found.as_ref().map_or(0, |found| found.value.len()),
+            ReadResult::Rows { rows, .. } => rows.iter().map(Row::bytes).sum(),
+        }
+    }
 }
 
 /// What must hold for a transaction to commit, checked at its commit timestamp.

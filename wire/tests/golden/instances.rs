@@ -352,6 +352,7 @@ fn request_errors() -> Vec<RequestError> {
             waited_ms: 3,
         },
         RequestError::Overloaded { retry_ms: 4 },
+        RequestError::ReadTooLarge { key: key("k") },
         RequestError::OtherIdentity { id: id(3) },
         RequestError::NotFounded { why: "why".into() },
         RequestError::NotTransferred {
@@ -730,6 +731,7 @@ fn partition_errors() -> Vec<PartitionError> {
             waiting: 7,
         },
         PartitionError::Overloaded { partition },
+        PartitionError::ReadTooLarge { key: key("k") },
     ]
 }
 

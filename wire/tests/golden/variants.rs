@@ -40,7 +40,7 @@ variants! {
     LockWait: Queue Refuse;
     LockLoss: Wounded Dropped;
     Rival: Version Transaction;
-    RequestError: KeyTooLong ValueTooLong TransactionTooLarge Invalid BelowHorizon TooFarAhead
+    RequestError: KeyTooLong ValueTooLong TransactionTooLarge ReadTooLarge Invalid BelowHorizon TooFarAhead
         ClockUnusable LockWait HotKey LockLost Unavailable Overloaded OtherIdentity NotFounded
         NotTransferred;
     ClientAnswer: Read Locked Taken Refreshed RolledBack Committed Aborted Outcome Timestamp Map Status
@@ -57,7 +57,8 @@ variants! {
         DiskFull;
     PartitionReply: Read Locked Taken LockedAll Kept Unlocked Committed Unchanged Refused OtherCoordinator Prepared
         Refreshed Record Checked Done Outcome Error;
-    PartitionError: NotLeader LeadershipLost WrongRange TooFarAhead BelowHorizon LockWait HotKey Overloaded;
+    PartitionError: NotLeader LeadershipLost WrongRange TooFarAhead BelowHorizon LockWait HotKey Overloaded
+        ReadTooLarge;
     PeerMessage: Request Reply Replication Heartbeat HeartbeatReply AskCoordinator CoordinatorState LockLost Cancel
         ClockProbe ClockReading;
     ClockStanding: ReliedOn New Doubted;

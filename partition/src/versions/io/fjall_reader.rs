@@ -5,6 +5,7 @@ use super::fjall_store::{data_of, not_written};
 use super::newest::{Newest, version};
 use crate::versions::page::Page;
 use crate::versions::row_keys::{self as rows, RowRange};
+use crate::versions::store::answer_within_budget;
 use crate::versions::{AppliedState, StoreAnswer, StoreError, StoreQuery, StoreResult, VersionRow};
 use bytes::Bytes;
 use clock::Timestamp;
@@ -38,12 +39,10 @@ impl FjallReader {
     ) -> Result<StoreAnswer, StoreError> {
         let view = self.view(partition, incarnation);
         let state = view.applied()?;
-        let results: Result<Vec<StoreResult>, StoreError> =
-            queries.iter().map(|query| view.answer(query)).collect();
         Ok(StoreAnswer {
             applied: state.map_or(LogIndex(0), |state| state.position.index),
             newest: state.map_or(Timestamp::ZERO, |state| state.newest),
-            results: results?,
+            results: answer_within_budget(queries, |query| view.answer(query))?,
         })
     }
 
