@@ -1,0 +1,5 @@
+//! Processes, sockets, files and time.
+
+mod run_clock;
+
+pub use run_clock::RunClock;

@@ -1,0 +1,1 @@
+//! The workloads: what processes ask of the store, recorded as histories.

@@ -1,0 +1,1 @@
+//! The nemeses: what is done to a cluster, one family a file.
