@@ -27,9 +27,12 @@
 //!
 //! Source: Jepsen (Kingsbury), whose words are used: nemesis, workload, process, `:ok`, `:fail`, `:info`.
 
+mod error;
 pub mod io;
 pub mod load;
 pub mod nemesis;
 pub mod report;
 pub mod run;
 pub mod runner;
+
+pub use error::SuiteError;

@@ -1,5 +1,21 @@
 //! Processes, sockets, files and time.
+//!
+//! - [`Cluster`]: the processes; [`Watcher`]: what they say of themselves;
+//! - [`proxy`]: what lies between them;
+//! - [`ClockHook`]: what they are told of time;
+//! - [`RunClock`]: the time of a run.
 
+mod clock_hook;
+mod cluster;
+mod process;
+pub mod proxy;
+mod reserved_port;
 mod run_clock;
+mod watcher;
 
+pub use clock_hook::{ClockHook, ClockSetting, Source};
+pub use cluster::{Cluster, ClusterOptions};
+pub use process::Process;
+pub use reserved_port::ReservedPort;
 pub use run_clock::RunClock;
+pub use watcher::{Watcher, is_led, is_quiet};
