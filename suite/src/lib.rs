@@ -29,8 +29,11 @@
 
 mod error;
 pub mod io;
+pub mod judge;
 pub mod load;
 pub mod nemesis;
+pub mod plan;
+pub mod probe;
 pub mod report;
 pub mod run;
 pub mod runner;

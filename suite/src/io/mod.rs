@@ -17,5 +17,5 @@ pub use clock_hook::{ClockHook, ClockSetting, Source};
 pub use cluster::{Cluster, ClusterOptions};
 pub use process::Process;
 pub use reserved_port::ReservedPort;
-pub use run_clock::RunClock;
+pub use run_clock::{RunClock, time_of_day};
 pub use watcher::{Watcher, is_led, is_quiet};

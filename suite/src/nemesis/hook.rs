@@ -11,7 +11,7 @@ pub struct Hook {
 }
 
 impl Hook {
-    pub(super) async fn begin(&self) -> Result<Harm, SuiteError> {
+    pub(crate) async fn begin(&self) -> Result<Harm, SuiteError> {
         let said = self.run("begin").await?;
         let said = said.trim();
         let detail = match said.is_empty() {
@@ -25,7 +25,7 @@ impl Hook {
         })
     }
 
-    pub(super) async fn end(&self) -> Result<(), SuiteError> {
+    pub(crate) async fn end(&self) -> Result<(), SuiteError> {
         self.run("end").await.map(|_| ())
     }
 

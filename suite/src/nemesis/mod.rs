@@ -19,6 +19,7 @@ mod pause;
 mod table;
 mod transfer;
 
+pub(crate) use clock::truth;
 pub use clock::{ClockChange, Promise};
 pub use disk::Damage;
 pub use hook::Hook;

@@ -66,7 +66,7 @@ pub(crate) struct Shared {
     counts: Mutex<ProxyCounts>,
     random: Mutex<SplitMix64>,
     /// What the nodes advertise, by seat.
-    advertised: Vec<SocketAddr>,
+    advertised: Vec<String>,
     /// Where they really listen, by seat.
     targets: Vec<SocketAddr>,
 }
@@ -88,7 +88,7 @@ impl Shared {
 
     fn seat_of(&self, advertised: &str) -> Option<Seat> {
         let mut all = self.advertised.iter();
-        all.position(|address| address.to_string() == advertised)
+        all.position(|address| address == advertised)
     }
 }
 
@@ -107,15 +107,18 @@ impl Proxy {
         for _ in &targets {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed())?;
             listener.set_nonblocking(true).map_err(failed())?;
-            listeners.push(listener);
+            let address = listener.local_addr().map_err(failed())?;
+            listeners.push((address.to_string(), listener));
         }
-        let advertised: Result<Vec<_>, _> = listeners.iter().map(TcpListener::local_addr).collect();
+        // A cluster numbers its founders by their sorted addresses: so a seat's name is the node's own.
+        listeners.sort_by(|one, other| one.0.cmp(&other.0));
+        let (advertised, listeners): (Vec<_>, Vec<_>) = listeners.into_iter().unzip();
         let shared = Arc::new(Shared {
             rules: Mutex::default(),
             changed: watch::Sender::new(0),
             counts: Mutex::default(),
             random: Mutex::new(SplitMix64::new(seed)),
-            advertised: advertised.map_err(failed())?,
+            advertised,
             targets,
         });
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -137,8 +140,7 @@ impl Proxy {
 
     /// What each node is to advertise, by seat.
     pub fn addresses(&self) -> Vec<String> {
-        let all = self.shared.advertised.iter();
-        all.map(SocketAddr::to_string).collect()
+        self.shared.advertised.clone()
     }
 
     /// Adds rules; their numbers, to remove them with.
