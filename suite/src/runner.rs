@@ -76,7 +76,7 @@ pub struct Options {
 
 impl Options {
     /// The command that repeats one run.
-    fn command(&self, pair: &Pair) -> String {
+    pub fn command(&self, pair: &Pair) -> String {
         let nemeses: Vec<&str> = pair.nemeses.iter().map(|kind| kind.name).collect();
         let place = match self.connect.is_empty() {
             true => format!("--nodes {} --partitions {}", self.nodes, self.partitions),

@@ -1,6 +1,7 @@
 //! `verify`: the claims of a store, attacked.
 
 mod check;
+mod jepsen;
 mod simulate;
 mod swarm_progress;
 
@@ -9,12 +10,15 @@ use clap::{Args, Subcommand};
 
 /// Attack the store, and check what clients were told against what it promises
 ///
+/// 'simulate' attacks whole clusters in virtual time, 'jepsen' real processes; 'check' checks a history.
 /// A history is what clients asked and were told, in real-time order, in Jepsen's EDN or as JSON lines.
 /// The checkers do not know who made it: histories of any store can be checked.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
   horolog verify check history.edn --workload list-append
   horolog verify simulate --seeds 0..1000 --jobs 2
+  horolog verify jepsen --workload list-append --nemesis kill-leader
+  horolog verify jepsen --list                     lists workloads and nemeses
   horolog verify check --help                      lists workloads and models")]
 pub(crate) struct Verify {
     #[command(subcommand)]
@@ -25,6 +29,7 @@ pub(crate) struct Verify {
 enum Action {
     Check(check::Check),
     Simulate(simulate::Simulate),
+    Jepsen(Box<jepsen::Jepsen>),
 }
 
 impl Verify {
@@ -32,6 +37,7 @@ impl Verify {
         match self.action {
             Action::Check(check) => check.run(),
             Action::Simulate(simulate) => simulate.run(),
+            Action::Jepsen(jepsen) => jepsen.run(),
         }
     }
 
@@ -44,7 +50,7 @@ impl Verify {
     pub(crate) fn is_json(&self) -> bool {
         match &self.action {
             Action::Check(check) => check.json,
-            Action::Simulate(_) => false,
+            Action::Simulate(_) | Action::Jepsen(_) => false,
         }
     }
 }
