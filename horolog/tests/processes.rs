@@ -14,6 +14,7 @@
 //! - [`processes::bad_disks`]: full, failing and damaged disks each have a defined end;
 //! - [`processes::retention`]: old versions are kept as long as was asked;
 //! - [`processes::checked_histories`]: recorded histories are judged, with an exit code for scripts;
+//! - [`processes::jepsen`]: the suite of faults, in short, and that it would find what is wrong;
 //! - [`processes::wrong_input`]: mistakes are refused with the remedy;
 //! - [`processes::crowd`]: ten thousand clients on one node, and what its metrics say meanwhile;
 //! - [`processes::rebuilt_nodes`]: nodes that were away for long, lost their data or were rebuilt come back whole;
@@ -37,6 +38,7 @@ mod processes {
     mod first_steps;
     mod handing_over;
     mod held_locks;
+    mod jepsen;
     mod local_cluster;
     mod packages;
     mod probing;

@@ -13,7 +13,7 @@
 //! - A run in which a nemesis did nothing, or no operation succeeded, proves nothing and is no success.
 
 use crate::error::SuiteError;
-use crate::io::proxy::Proxy;
+use crate::io::proxy::{Proxy, ProxyCounts};
 use crate::io::{ClockHook, Cluster, ClusterOptions, RunClock, Watcher, is_quiet, time_of_day};
 use crate::judge;
 use crate::load;
@@ -417,7 +417,7 @@ impl Actor {
             if self.pause(calm).await {
                 return Ok(acted);
             }
-            let begin_ns = self.clock.nanoseconds();
+            let (begin_ns, before) = (self.clock.nanoseconds(), self.counts());
             let Some(harm) = self.begin().await? else {
                 continue;
             };
@@ -425,9 +425,13 @@ impl Actor {
             let lasts = self.draw(50, 150);
             self.pause(lasts).await;
             let ended = self.end(&harm).await;
+            let suffered = match self.counts().since(&before) {
+                nothing if nothing.is_empty() => String::new(),
+                something => format!(": {something}"),
+            };
             let fault = Fault {
                 name: self.kind.name.to_owned(),
-                detail: harm.detail,
+                detail: format!("{}{suffered}", harm.detail),
                 begin_ns,
                 end_ns: self.clock.nanoseconds(),
             };
@@ -440,6 +444,11 @@ impl Actor {
             ));
             ended?;
         }
+    }
+
+    fn counts(&self) -> ProxyCounts {
+        let arena = self.arena.as_ref();
+        arena.map_or_else(ProxyCounts::default, |arena| arena.proxy.counts())
     }
 
     /// A part of the pace, in percent.

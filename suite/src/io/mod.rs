@@ -18,4 +18,4 @@ pub use cluster::{Cluster, ClusterOptions};
 pub use process::Process;
 pub use reserved_port::ReservedPort;
 pub use run_clock::{RunClock, time_of_day};
-pub use watcher::{Watcher, is_led, is_quiet};
+pub use watcher::{Watcher, is_led, is_quiet, is_whole};

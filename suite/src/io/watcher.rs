@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use wire::client::{Client, ClientOptions};
 use wire::ids::{PartitionId, Term};
-use wire::message::{NodeStatus, ReplicaRole, Transferred};
+use wire::message::{NodeStatus, ReplicaRole, ReplicaStatus, Transferred};
 
 /// A node that has not answered by then counts as silent.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
@@ -154,10 +154,28 @@ pub fn is_led(statuses: &[Result<NodeStatus, String>]) -> Result<(), String> {
     }
 }
 
+/// Every node answers and holds what the others may count on.
+pub fn is_whole(statuses: &[Result<NodeStatus, String>]) -> Result<(), String> {
+    for (seat, status) in statuses.iter().enumerate() {
+        let status = status.as_ref();
+        let status = status.map_err(|why| format!("n{} says nothing: {why}", seat + 1))?;
+        let is_hollow =
+            |replica: &&ReplicaStatus| replica.has_forgotten || replica.installing.is_some();
+        if let Some(replica) = status.replicas.iter().find(is_hollow) {
+            let partition = replica.descriptor.partition;
+            return Err(format!(
+                "{partition} on n{} does not hold again what it lost",
+                seat + 1
+            ));
+        }
+    }
+    is_led(statuses)
+}
+
 /// The properties of a cluster that was healed and left alone: nothing is left of what was under way, and
 /// all replicas of a partition have come to the same point.
 pub fn is_quiet(statuses: &[Result<NodeStatus, String>]) -> Result<(), String> {
-    is_led(statuses)?;
+    is_whole(statuses)?;
     let mut ends = BTreeMap::new();
     for (seat, status) in statuses.iter().enumerate() {
         let status = status.as_ref().map_err(Clone::clone)?;
@@ -179,9 +197,6 @@ pub fn is_quiet(statuses: &[Result<NodeStatus, String>]) -> Result<(), String> {
                     "{at}: {} locks of prepared transactions are left, and {} requests that wait",
                     replica.locks, replica.waiting
                 ));
-            }
-            if replica.has_forgotten || replica.installing.is_some() {
-                return Err(format!("{at} does not hold again what it lost"));
             }
             if (replica.stored, replica.commit) != (replica.last, replica.last) {
                 return Err(format!(

@@ -2,18 +2,23 @@
 //!
 //! A full disk is made by a limit on the size of files: the next write to the log fails, as it would on a
 //! full one, and the node stops with the reason. A damaged node is rebuilt from the others, as
-//! `docs/operations.md` tells operators to.
+//! `docs/operations.md` tells operators to: one at a time, and only while the others are whole. (Struck one
+//! after another without waiting, the last copy of everything is soon gone.)
 //!
 //! Damage in what was flushed last cannot be told from a write that was cut off, so none is done to the
 //! last segment of a log beyond its first half.
 
 use super::{Arena, Harm, Undo};
 use crate::error::SuiteError;
+use crate::io::is_whole;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use wire::SplitMix64;
 
+/// So long it is waited for that the last node that was rebuilt is whole again.
+const WHOLE_WITHIN: Duration = Duration::from_secs(20);
 /// No file of the node may grow beyond this, bytes.
 const LIMIT: u64 = 4096;
 
@@ -33,10 +38,14 @@ pub(super) async fn begin(
     arena: &Arena,
     random: &mut SplitMix64,
 ) -> Result<Option<Harm>, SuiteError> {
+    // The others hold the only copies: one node at a time, and only while all are whole.
+    if let Err(why) = arena.watcher.until(WHOLE_WITHIN, is_whole).await {
+        tracing::info!("no disk is harmed: {why}");
+        return Ok(None);
+    }
     let mut cluster = arena.cluster.lock().await;
     cluster.look()?;
     let up = cluster.up();
-    // The others hold the only copies.
     if up.len() < cluster.size() {
         return Ok(None);
     }

@@ -42,15 +42,13 @@ pub(super) fn links(shape: Shape, order: &[Seat], outwards: bool) -> Vec<(Seat, 
             assert_eq!(bridge.len(), 1, "a bridge is one node");
             between(&halves[..half], &halves[half..])
         }
-        // In a ring each keeps the nearest on both sides, as many as make a majority with itself.
+        Shape::Ring if size <= 3 => both(order[0], order[1]).to_vec(),
+        // Each keeps the nearest on both sides, as many as make a majority with itself.
         Shape::Ring => {
-            let reach = size / 2;
-            let near = |a: usize, b: usize| {
-                let apart = a.abs_diff(b);
-                apart.min(size - apart) * 2 <= reach
-            };
+            let reach = (size / 2).div_ceil(2);
+            let apart = |a: usize, b: usize| a.abs_diff(b).min(size - a.abs_diff(b));
             let all = (0..size).flat_map(|a| (a + 1..size).map(move |b| (a, b)));
-            let far = all.filter(|(a, b)| !near(*a, *b) && (size > 3 || (*a, *b) == (0, 1)));
+            let far = all.filter(|(a, b)| apart(*a, *b) > reach);
             far.flat_map(|(a, b)| both(order[a], order[b])).collect()
         }
         Shape::OneWay => {

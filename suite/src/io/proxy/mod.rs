@@ -59,6 +59,32 @@ pub struct ProxyCounts {
     pub replayed: u64,
 }
 
+impl ProxyCounts {
+    /// What was done since an earlier count, in words; empty if nothing was.
+    pub fn since(&self, earlier: &ProxyCounts) -> String {
+        let all = [
+            (self.lost - earlier.lost, "lost"),
+            (self.doubled - earlier.doubled, "doubled"),
+            (self.reordered - earlier.reordered, "overtaken"),
+            (self.corrupted - earlier.corrupted, "damaged"),
+        ];
+        let some = all.iter().filter(|(count, _)| *count > 0);
+        let mut words: Vec<String> = some
+            .map(|(count, what)| format!("{count} {what}"))
+            .collect();
+        if !words.is_empty() {
+            words.push(format!("of {} frames", self.frames - earlier.frames));
+        }
+        let more = [
+            (self.ended - earlier.ended, "connections ended"),
+            (self.replayed - earlier.replayed, "commits sent once more"),
+        ];
+        let some = more.iter().filter(|(count, _)| *count > 0);
+        words.extend(some.map(|(count, what)| format!("{count} {what}")));
+        words.join(", ")
+    }
+}
+
 pub(crate) struct Shared {
     rules: Mutex<Rules>,
     /// Told after each change of the rules.
