@@ -56,10 +56,12 @@ impl ClockChange {
         }
     }
 
-    /// Whether the node must say that it does not rely on its clock. A step back by less than what its
-    /// log remembers can escape it (decision 0013).
+    /// Whether the node must say that it does not rely on its clock. What decision 0013 says cannot be
+    /// known need not be said: an error within two bounds, which two right clocks can show to each other,
+    /// and a step back by less than what a log remembers.
     fn must_be_said(self) -> bool {
-        !matches!(self, ClockChange::Inside | ClockChange::BackOverRestart)
+        use ClockChange::*;
+        !matches!(self, Inside | Twice | BackOverRestart)
     }
 
     /// Whether nodes are to ask the kernel, which the hook answers for.
