@@ -43,7 +43,8 @@ impl Anomaly {
     /// What it is, in one sentence.
     pub fn meaning(self) -> &'static str {
         let (_, base) = self.parts();
-        MEANINGS.iter().find(|(name, _)| *name == base).map_or(
+        let mut all = MEANINGS.iter().chain(OF_PROPERTIES);
+        all.find(|(name, _)| *name == base).map_or(
             "a cycle exists that this model forbids; it was not singled out",
             |(_, meaning)| meaning,
         )
@@ -126,6 +127,90 @@ const MEANINGS: &[(&str, &str)] = &[
         "cycle-search-limit",
         "the search for cycles of each kind was cut short; what was found is true, kinds may be missing",
     ),
+];
+
+/// Those of single properties, in one sentence.
+const OF_PROPERTIES: &[(&str, &str)] = &[
+    ("applied-twice", "a commit took effect twice"),
+    (
+        "causal-reverse",
+        "a write was seen without one that had been acknowledged before it began",
+    ),
+    (
+        "contradicting-outcomes",
+        "of one commit different ends were told",
+    ),
+    ("duplicate-element", "an element is in one read twice"),
+    (
+        "duplicate-write",
+        "a key that is written once was written twice",
+    ),
+    (
+        "history-changed",
+        "two reads of one key at one timestamp differ",
+    ),
+    (
+        "later-without-earlier",
+        "a write of a client was seen without one that it made before",
+    ),
+    (
+        "linearizability-search-limit",
+        "too many operations were open together to search all their orders",
+    ),
+    (
+        "long-fork",
+        "two readers saw independent writes in opposite orders",
+    ),
+    ("lost-commit", "a commit was acknowledged and has no effect"),
+    (
+        "lost-element",
+        "an element was there and is missing in all later reads",
+    ),
+    (
+        "lost-insert",
+        "an insert was acknowledged and a later read does not show it",
+    ),
+    (
+        "missing-version",
+        "at the timestamp of an acknowledged write there is another value",
+    ),
+    ("negative-balance", "an account went below zero"),
+    (
+        "not-grown",
+        "an increment gave no more than had been seen before it began",
+    ),
+    (
+        "not-linearizable",
+        "no order of the operations that respects real time explains an answer",
+    ),
+    (
+        "out-of-bounds",
+        "a counter was read that no order of its additions gives",
+    ),
+    (
+        "phantom",
+        "two inserts that were each guarded by an empty scan both took effect",
+    ),
+    ("phantom-commit", "something was applied that nobody sent"),
+    (
+        "phantom-element",
+        "an element was read that was never added",
+    ),
+    (
+        "refused-and-applied",
+        "a commit that was refused took effect",
+    ),
+    (
+        "stale-read",
+        "a read shows less than what was acknowledged before it began",
+    ),
+    (
+        "torn-group",
+        "a part of a transaction's writes was seen without the rest",
+    ),
+    ("went-back", "a value that only grows was seen to shrink"),
+    ("wrong-accounts", "two reads show other accounts"),
+    ("wrong-total", "money was made or lost"),
 ];
 
 /// `(a, what a implies directly)`.

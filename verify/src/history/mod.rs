@@ -14,13 +14,16 @@
 //! - Events of processes that are no integers (`:nemesis`) are kept and are no client's operations.
 //!
 //! [`History`] holds the events, [`operations`](History::operations) pairs invocations with completions
-//! and names what is not well formed, [`Recorder`] writes a history as it happens.
+//! and names what is not well formed, [`settled`](History::settled) adds what was said of them later,
+//! [`Recorder`] writes a history as it happens.
 
 mod operations;
+mod outcomes;
 mod recorder;
 mod value;
 
 pub use operations::{Malformed, Operation, Operations, Problem};
+pub use outcomes::Settled;
 pub use recorder::{Misuse, Recorder};
 pub use value::{Form, Members, Sequence, Value};
 pub(crate) use value::{Node, Values};

@@ -86,6 +86,24 @@ impl<W: Write> Recorder<W> {
         self.complete(time, process, Kind::Info, value)
     }
 
+    /// What was said later of the operation whose invocation is the event `index`: with `told` that it is
+    /// committed and what its `:ok` would have told (`nil` if that is not all known), without that it is
+    /// aborted. See [`History::settled`].
+    pub fn outcome(&mut self, time: i64, index: u64, told: Option<&Form>) -> Result<(), Misuse> {
+        let word = if told.is_some() {
+            "committed"
+        } else {
+            "aborted"
+        };
+        let said = [Form::Int(index as i64), Form::keyword(word)];
+        let said = Form::vector(said.into_iter().chain(told.cloned()));
+        let mut one = History::new();
+        one.push(0, Kind::Info, super::outcomes::PROCESS, &said);
+        let f = one.events[0].f;
+        let process = Process::Other(f.expect("an event that was pushed has a function"));
+        self.write_event(&one, time, process)
+    }
+
     /// How many events were written.
     pub fn events(&self) -> u64 {
         self.index
@@ -127,14 +145,19 @@ impl<W: Write> Recorder<W> {
     ) -> Result<(), Misuse> {
         let mut one = History::new();
         one.push(process, kind, f, value);
+        self.write_event(&one, time, Process::Client(process))
+    }
+
+    /// Writes the one event of a history.
+    fn write_event(&mut self, one: &History, time: i64, process: Process) -> Result<(), Misuse> {
         let event = Event {
             index: self.index,
             time,
-            process: Process::Client(process),
+            process,
             ..one.events[0]
         };
         self.line.clear();
-        let written = crate::edn::write_event(&one, &event, &mut self.line);
+        let written = crate::edn::write_event(one, &event, &mut self.line);
         written.expect("a String takes whatever is written");
         self.line.push('\n');
         self.index += 1;
@@ -170,6 +193,29 @@ mod tests {
         );
         let history = History::read_edn(text.as_bytes()).unwrap();
         assert_eq!(history.to_edn(), text);
+    }
+
+    #[test]
+    fn what_is_said_later_is_written_beside_the_operations() {
+        let mut recorder = Recorder::new(Vec::new());
+        recorder.invoke(0, 4, "add", &1.into()).unwrap();
+        recorder.info(1, 4, &1.into()).unwrap();
+        recorder.outcome(2, 0, Some(&1.into())).unwrap();
+        recorder.outcome(3, 0, None).unwrap();
+        let text = String::from_utf8(recorder.finish().unwrap()).unwrap();
+        let said: Vec<&str> = text.lines().skip(2).collect();
+        assert_eq!(
+            said,
+            [
+                "{:index 2, :time 2, :type :info, :process :outcome, :f :outcome, :value [0 :committed 1]}",
+                "{:index 3, :time 3, :type :info, :process :outcome, :f :outcome, :value [0 :aborted]}"
+            ]
+        );
+        let settled = History::read_edn(text.as_bytes())
+            .unwrap()
+            .settled()
+            .unwrap();
+        assert_eq!(settled.contradictions.len(), 1);
     }
 
     #[test]

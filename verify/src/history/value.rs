@@ -175,6 +175,11 @@ impl<'a> Value<'a> {
         self.values.nodes[self.at as usize]
     }
 
+    /// Its place in the array.
+    pub(crate) fn place(self) -> u32 {
+        self.at
+    }
+
     pub(crate) fn text_of(self, name: Name) -> &'a str {
         self.values.names.text(name)
     }

@@ -21,9 +21,9 @@ mod sequential;
 mod set;
 mod temporal;
 
-use crate::history::{History, Malformed};
+use crate::history::{History, Malformed, Settled};
 use crate::transactions::{self, Expectation};
-use crate::verdict::Verdict;
+use crate::verdict::{Finding, Findings, Verdict};
 
 /// A workload.
 #[derive(Debug)]
@@ -150,5 +150,50 @@ impl Workload {
     /// By its name.
     pub fn from_name(name: &str) -> Option<&'static Workload> {
         WORKLOADS.iter().find(|workload| workload.name == name)
+    }
+
+    /// Checks a history with all that was said of its operations later; `None` if the checker waits for
+    /// what is not built. The models are looked at by the checkers of transactions only.
+    pub fn judge(
+        &self,
+        settled: &Settled,
+        expectation: &Expectation,
+    ) -> Option<Result<Verdict, Malformed>> {
+        let judged = match self.checker {
+            Checker::Models(check) => check(&settled.history, expectation),
+            Checker::Property(check) => check(&settled.history),
+            Checker::WaitsFor(_) => return None,
+        };
+        Some(judged.map(|mut verdict| {
+            let mut findings = Findings::default();
+            for contradiction in &settled.contradictions {
+                findings.add(Finding::new("contradicting-outcomes", contradiction, &[]));
+            }
+            verdict.broken.splice(0..0, findings.into_all());
+            verdict
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Model;
+
+    #[test]
+    fn a_first_answer_that_the_outcome_contradicts_breaks_every_workload() {
+        let edn = "{:index 0, :process 0, :type :invoke, :f :add, :value 1}
+            {:index 1, :process 0, :type :ok, :f :add, :value 1}
+            {:index 2, :process :outcome, :type :info, :f :outcome, :value [0 :aborted]}";
+        let settled = History::read_edn(edn.as_bytes())
+            .unwrap()
+            .settled()
+            .unwrap();
+        let workload = Workload::from_name("set").unwrap();
+        let strict = Expectation::of(Model::STRICT_SERIALIZABLE);
+        let verdict = workload.judge(&settled, &strict).unwrap().unwrap();
+        assert_eq!(verdict.anomalies(), ["contradicting-outcomes"]);
+        let waits = Workload::from_name("watch").unwrap();
+        assert!(waits.judge(&settled, &strict).is_none());
     }
 }

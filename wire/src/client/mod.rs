@@ -30,6 +30,7 @@
 
 mod commit_retry;
 mod error;
+mod held_commit;
 mod io;
 mod keyspaces;
 mod one_shot;
@@ -46,6 +47,7 @@ mod transaction;
 mod transfer;
 
 pub use error::Error;
+pub use held_commit::{HeldCommit, Told};
 pub use keyspaces::KEYSPACE_NAME_BYTES_MAX;
 pub use one_shot::OneShot;
 pub use options::ClientOptions;

@@ -3,7 +3,7 @@
 use super::io::{Route, commit, new_transaction_id};
 use super::read::check_key;
 use super::transact::Rerun;
-use super::{Client, Error};
+use super::{Client, Error, HeldCommit};
 use crate::client::commit_retry::COMMIT_EXPIRES_AFTER;
 use crate::ids::TransactionId;
 use crate::keys::{Key, TRANSACTION_BYTES_MAX, VALUE_BYTES_MAX};
@@ -107,6 +107,13 @@ impl OneShot {
         named(&sent.name);
         let route = Route::to(&sent.name.anchor);
         commit(&self.client.pool, &route, sent).await
+    }
+
+    /// Fixes its name and gives it out of hand: the program sends it itself.
+    pub fn hold(self) -> Result<HeldCommit, Error> {
+        let id = new_transaction_id(&self.client.pool)?;
+        let commit = self.to_commit(id, id)?;
+        Ok(HeldCommit::new(self.client, commit))
     }
 
     async fn commit_once(&self, age: Option<TransactionId>) -> Result<Committed, Error> {

@@ -3,7 +3,7 @@
 use crate::support::{Gateways, Kind, Script, key};
 use clock::Timestamp;
 use std::time::Duration;
-use wire::client::Error;
+use wire::client::{Error, Told};
 use wire::keys::Key;
 use wire::message::{
     AbortReason, Aborted, ClientAnswer, ClientReply, Condition, RequestError, Rival, Snapshot,
@@ -283,4 +283,27 @@ async fn what_no_node_would_take_is_not_sent() {
         Error::Request(RequestError::Invalid { .. })
     ));
     assert!(gateways.world().commits().is_empty());
+}
+
+#[tokio::test]
+async fn a_held_commit_is_sent_over_the_gateways_that_are_named_and_applied_once() {
+    let gateways = Gateways::start(2).await;
+    gateways.world().set("n", "5");
+    let client = gateways.client().await;
+    let held = client.transaction().add("n", 1).hold().unwrap();
+    let [first, second] = <[String; 2]>::try_from(held.gateways()).unwrap();
+
+    let (one, other) = tokio::join!(held.send(&first), held.send(&second));
+    assert!(matches!(one, Told::Committed(_)), "{one:?}");
+    assert_eq!(one, other);
+    assert_eq!(held.send(&first).await, one);
+    let world = gateways.world();
+    let sent: Vec<_> = world
+        .commits()
+        .iter()
+        .map(|(at, commit)| (*at, commit.resent))
+        .collect();
+    let again = sent.iter().filter(|(_, resent)| *resent).count();
+    assert_eq!((sent.len(), again), (3, 2), "{sent:?}");
+    assert_eq!(world.value("n").as_deref(), Some("6"));
 }

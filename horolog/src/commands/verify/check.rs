@@ -117,21 +117,21 @@ impl Check {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let history = self.read()?;
         let place = self.file.display();
-        let judged = match self.workload.checker {
-            Checker::Models(check) => check(&history, &self.expectation()),
-            Checker::Property(check) => check(&history),
-            Checker::WaitsFor(what) => {
-                let name = self.workload.name;
-                return Err(Failure::usage(format!(
-                    "the workload '{name}' cannot be checked yet: it waits for {what}"
-                )));
-            }
-        };
-        let verdict = judged.map_err(|malformed| Failure::usage(malformed).at(&place))?;
+        if let Checker::WaitsFor(what) = self.workload.checker {
+            let name = self.workload.name;
+            return Err(Failure::usage(format!(
+                "the workload '{name}' cannot be checked yet: it waits for {what}"
+            )));
+        }
+        let malformed = |malformed| Failure::usage(malformed).at(&place);
+        let settled = history.settled().map_err(malformed)?;
+        let judged = self.workload.judge(&settled, &self.expectation());
+        let judged = judged.expect("a workload whose checker waits was refused");
+        let verdict = judged.map_err(malformed)?;
         if let Some(directory) = &self.svg {
             draw(directory, &verdict)?;
         }
-        self.tell(&verdict, &history)?;
+        self.tell(&verdict, &settled.history)?;
         match verdict.is_valid() {
             Some(true) => Ok(()),
             Some(false) => Err(Failure::not_done_and_told()),

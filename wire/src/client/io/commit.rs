@@ -4,9 +4,10 @@
 use super::machine::Backoff;
 use super::{Pool, Route};
 use crate::client::Error;
-use crate::client::commit_retry::{CommitRetry, Step};
+use crate::client::commit_retry::{CommitRetry, Step, Unanswered};
 use crate::message::{
-    ClientAnswer, ClientRequest, Commit, Committed, Operation, ReadRequest, ReadResult, Snapshot,
+    ClientAnswer, ClientReply, ClientRequest, Commit, Committed, Operation, ReadRequest,
+    ReadResult, Snapshot,
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -31,6 +32,15 @@ pub(in crate::client) async fn commit(
         committed.results = read_results(pool, route, &operations, &committed).await;
     }
     Ok(committed)
+}
+
+/// Sends a commit over one gateway, once.
+pub(in crate::client) async fn send_once(
+    pool: &Arc<Pool>,
+    gateway: &Arc<str>,
+    request: &ClientRequest,
+) -> Result<ClientReply, Unanswered> {
+    pool.send(gateway, request, COMMIT_SILENCE_MAX).await
 }
 
 async fn send_until_known(

@@ -6,6 +6,6 @@ mod machine;
 mod pool;
 mod silence;
 
-pub(super) use commit::commit;
+pub(super) use commit::{commit, send_once};
 pub(super) use machine::{Backoff, Patience, new_transaction_id};
 pub(super) use pool::{Answered, Pool, Route};

@@ -249,6 +249,11 @@ impl Pool {
         order
     }
 
+    /// The gateways that a request for this key may be sent to, the best first.
+    pub(in crate::client) fn gateways_to(&self, key: &Key) -> Vec<Arc<str>> {
+        self.gateways(&Route::to(key))
+    }
+
     /// Sends to one gateway; waits for so long.
     pub(super) async fn send(
         self: &Arc<Self>,
