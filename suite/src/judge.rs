@@ -24,20 +24,27 @@ pub fn expected(promise: Promise) -> &'static str {
     }
 }
 
-/// Checks a history of a workload.
+fn expectation(promise: Promise) -> Expectation {
+    let model = Model::from_name(expected(promise)).expect("both are models");
+    let mut expectation = Expectation::of(model);
+    // Of what is strictly serializable every key by itself is linearizable, so real time orders its versions.
+    expectation.assumptions.linearizable_keys = promise == Promise::StrictSerializability;
+    expectation
+}
+
+/// Checks a history of a workload, with all that was said of its commits later.
 pub fn judge(workload: &str, history: &History, promise: Promise) -> Result<Verdict, SuiteError> {
     let workload = Workload::from_name(workload)
         .ok_or_else(|| SuiteError::Load(format!("there is no checker for '{workload}'")))?;
-    let model = Model::from_name(expected(promise)).expect("both are models");
-    let judged = match workload.checker {
-        Checker::Models(check) => check(history, &Expectation::of(model)),
-        Checker::Property(check) => check(history),
-        Checker::WaitsFor(what) => {
-            let name = workload.name;
-            return Err(SuiteError::Load(format!("'{name}' waits for {what}")));
-        }
-    };
     let malformed = |error| SuiteError::Load(format!("the history is not well formed: {error}"));
+    let settled = history.settled().map_err(malformed)?;
+    let judged = workload.judge(&settled, &expectation(promise));
+    let judged = judged.ok_or_else(|| {
+        let name = workload.name;
+        SuiteError::Load(format!(
+            "the checker of '{name}' waits for what is not built"
+        ))
+    })?;
     let mut verdict = judged.map_err(malformed)?;
     if promise == Promise::Serializability && matches!(workload.checker, Checker::Property(_)) {
         let is_allowed = |found: &Found| OF_REAL_TIME.contains(&found.anomaly.name());

@@ -59,9 +59,9 @@ fn apart<'a, 'h>(registers: usize, timed: Vec<Timed<'a, 'h, Vec<Access>>>) -> Ve
     }
     let mut groups: BTreeMap<usize, Group> = BTreeMap::new();
     let mut numbers = vec![0; registers];
-    for register in 0..registers {
+    for (register, number) in numbers.iter_mut().enumerate() {
         let (group, _) = groups.entry(root(&joined, register)).or_default();
-        numbers[register] = group.len();
+        *number = group.len();
         group.push(register);
     }
     for mut timed in timed {
