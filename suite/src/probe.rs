@@ -1,10 +1,11 @@
 //! Whether the store goes on: a client that writes to every partition all the time.
 //!
 //! One task a partition: a write, and when it is acknowledged a short pause and the next. What is between
-//! two acknowledgements is a gap. The pause is far below what is judged.
+//! two acknowledgements is a gap. The pause is far below what is judged. Time in which the machine itself
+//! stood still ([`crate::io::Machine`]) counts for no gap.
 
 use crate::error::SuiteError;
-use crate::io::RunClock;
+use crate::io::{RunClock, Stall};
 use crate::run::{Availability, Fault, Gap};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -105,11 +106,13 @@ pub enum Expected {
     Nothing,
 }
 
-/// Judges gaps against faults. `hit`: of each fault, what is expected, and the partitions concerned.
+/// Judges gaps against faults. `hit`: of each fault, what is expected, and the partitions concerned;
+/// `stalls`: when the machine stood still.
 pub fn judge(
     acknowledged: &BTreeMap<PartitionId, Vec<u64>>,
     faults: &[Fault],
     hit: &[(Expected, Vec<PartitionId>)],
+    stalls: &[Stall],
     until_ns: u64,
 ) -> Availability {
     assert_eq!(faults.len(), hit.len(), "each fault has its expectation");
@@ -120,7 +123,7 @@ pub fn judge(
     for (number, (fault, (expected, led))) in faults.iter().zip(hit).enumerate() {
         let gaps = acknowledged.iter().filter_map(|(partition, times)| {
             let concerned = *expected == Expected::GoesOn || led.contains(partition);
-            let (begin_ns, length) = longest_gap(times, fault, until_ns);
+            let (begin_ns, length) = longest_gap(times, fault, stalls, until_ns);
             concerned.then(|| Gap {
                 place: partition.to_string(),
                 fault: Some(number),
@@ -139,15 +142,24 @@ pub fn judge(
 }
 
 /// The longest time without an acknowledgement that overlaps a fault; `until_ns`: the probe's end.
-fn longest_gap(times: &[u64], fault: &Fault, until_ns: u64) -> (u64, Duration) {
+fn longest_gap(times: &[u64], fault: &Fault, stalls: &[Stall], until_ns: u64) -> (u64, Duration) {
     let begins = std::iter::once(0).chain(times.iter().copied());
     let ends = times.iter().copied().chain([until_ns]);
     let overlapping = begins
         .zip(ends)
         .filter(|(begin, end)| *end > fault.begin_ns && *begin < fault.end_ns);
-    let longest = overlapping.max_by_key(|(begin, end)| end - begin);
-    let (begin, end) = longest.unwrap_or((fault.begin_ns, fault.begin_ns));
-    (begin, Duration::from_nanos(end - begin))
+    let lengths = overlapping.map(|(begin, end)| {
+        let stood = stalls.iter().map(|stall| {
+            let (from, to) = (stall.begin_ns.max(begin), stall.end_ns.min(end));
+            to.saturating_sub(from)
+        });
+        (
+            begin,
+            Duration::from_nanos(end - begin - stood.sum::<u64>()),
+        )
+    });
+    let longest = lengths.max_by_key(|(_, length)| *length);
+    longest.unwrap_or((fault.begin_ns, Duration::ZERO))
 }
 
 fn broken(judged: &Availability, faults: &[Fault]) -> Vec<String> {
@@ -203,7 +215,7 @@ mod tests {
     fn a_gap_after_a_kill_is_measured_from_the_last_acknowledgement_before() {
         let all = acknowledged(&[1, 2, 3, 5, 6, 16]);
         let hit = [(Expected::GoesOnAfterKill, vec![PartitionId(1)])];
-        let judged = judge(&all, &[fault(4, 6)], &hit, 17 * SECOND);
+        let judged = judge(&all, &[fault(4, 6)], &hit, &[], 17 * SECOND);
         let gap = &judged.after_kills[0];
         assert_eq!((gap.begin_ns, gap.length.as_secs()), (3 * SECOND, 2));
         assert_eq!(
@@ -218,21 +230,35 @@ mod tests {
     fn a_partition_that_never_comes_back_is_broken() {
         let all = acknowledged(&[1, 2]);
         let hit = [(Expected::GoesOn, Vec::new())];
-        let judged = judge(&all, &[fault(3, 8)], &hit, 9 * SECOND);
+        let judged = judge(&all, &[fault(3, 8)], &hit, &[], 9 * SECOND);
         assert_eq!(judged.minority_away[0].length.as_secs(), 7);
         assert!(judged.broken[0].starts_with("p1: nothing was acknowledged for 7.0 s"));
         let hit = [(Expected::Nothing, Vec::new())];
         assert_eq!(
-            judge(&all, &[fault(3, 8)], &hit, 9 * SECOND).broken,
+            judge(&all, &[fault(3, 8)], &hit, &[], 9 * SECOND).broken,
             [""; 0]
         );
+    }
+
+    #[test]
+    fn time_in_which_the_machine_stood_still_is_not_the_stores() {
+        let all = acknowledged(&[1, 2, 8]);
+        let hit = [(Expected::GoesOn, Vec::new())];
+        let stall = |begin, end| Stall {
+            begin_ns: begin * SECOND,
+            end_ns: end * SECOND,
+        };
+        let stalls = [stall(0, 3), stall(4, 7)];
+        let judged = judge(&all, &[fault(3, 8)], &hit, &stalls, 9 * SECOND);
+        assert_eq!(judged.minority_away[0].length.as_secs(), 2);
+        assert_eq!(judged.broken, [""; 0]);
     }
 
     #[test]
     fn what_others_lead_is_not_judged_after_a_kill() {
         let all = acknowledged(&[1, 9]);
         let hit = [(Expected::GoesOnAfterKill, vec![PartitionId(2)])];
-        let judged = judge(&all, &[fault(3, 8)], &hit, 9 * SECOND);
+        let judged = judge(&all, &[fault(3, 8)], &hit, &[], 9 * SECOND);
         assert_eq!(judged.after_kills, []);
     }
 }

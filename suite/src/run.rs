@@ -81,7 +81,8 @@ pub struct Gap {
     pub fault: Option<usize>,
     /// When the last write before was acknowledged, nanoseconds on the run's clock.
     pub begin_ns: u64,
-    /// Between the last acknowledgement before and the first after.
+    /// Between the last acknowledgement before and the first after, without the time in which the machine
+    /// itself stood still.
     pub length: Duration,
 }
 

@@ -14,7 +14,9 @@
 
 use crate::error::SuiteError;
 use crate::io::proxy::{Proxy, ProxyCounts};
-use crate::io::{ClockHook, Cluster, ClusterOptions, RunClock, Watcher, is_quiet, time_of_day};
+use crate::io::{
+    ClockHook, Cluster, ClusterOptions, Machine, RunClock, Stall, Watcher, is_quiet, time_of_day,
+};
 use crate::judge;
 use crate::load;
 use crate::nemesis::{self, Arena, Built, Harm, Kind};
@@ -201,6 +203,7 @@ impl Stage {
             load.stop.clone().drop_guard(),
             load.quiet.clone().drop_guard(),
         );
+        let machine = Machine::watch(&folder, clock)?;
         let probe = Probe::start(&self.addresses, clock).await?;
         let driven = self.drive(pair, load.clone());
         let done = Done::default();
@@ -230,6 +233,7 @@ impl Stage {
         self.wait(calm, "healed", &driven, tell).await;
         let until_ns = clock.nanoseconds();
         let acknowledged = probe.stop().await;
+        let stalls = machine.stop()?;
         load.stop.cancel();
         broken.extend(self.become_quiet(tell).await);
         load.quiet.cancel();
@@ -275,13 +279,13 @@ impl Stage {
             history,
             node_logs,
             phases,
-            availability: probe::judge(&acknowledged, &faults, &hit, until_ns),
+            availability: probe::judge(&acknowledged, &faults, &hit, &stalls, until_ns),
             faults,
             counts,
             expected: judge::expected(pair.promise()).to_owned(),
             verdict,
             broken,
-            left_out: self.left_out(),
+            left_out: self.left_out(&stalls),
             folder,
         };
         report::write(&run, &recorded)?;
@@ -356,10 +360,19 @@ impl Stage {
         ))
     }
 
-    fn left_out(&self) -> Vec<String> {
+    fn left_out(&self, stalls: &[Stall]) -> Vec<String> {
         let mut all = vec![
             "that all replicas of a partition hold the same: only their positions in the log are compared, since nodes answer reads through leaders alone".to_owned(),
         ];
+        let lengths = stalls.iter().map(|stall| stall.end_ns - stall.begin_ns);
+        if let Some(longest) = lengths.clone().max() {
+            all.push(format!(
+                "{:.1} s in which this machine itself finished no write or did not get to run ({} times, {:.1} s at most): they count for no gap",
+                lengths.sum::<u64>() as f64 / 1e9,
+                stalls.len(),
+                longest as f64 / 1e9
+            ));
+        }
         if self.arena.is_none() {
             all.push("locks that stay, and nodes that end: the cluster is the user's".to_owned());
         }

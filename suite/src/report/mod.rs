@@ -49,6 +49,11 @@ pub fn words(run: &Run) -> String {
     }
     let wrong = availability.broken.iter().chain(&run.broken);
     lines.extend(wrong.map(|why| format!("  WRONG: {why}")));
+    lines.extend(
+        run.left_out
+            .iter()
+            .map(|what| format!("  not judged: {what}")),
+    );
     if !run.is_right() {
         lines.push(format!("  again: {}", run.command));
     }
