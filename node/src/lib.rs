@@ -12,6 +12,7 @@ mod disk_space;
 mod event;
 mod heartbeat;
 mod identity;
+mod keyspaces;
 mod log_queue;
 mod node;
 mod outbox;

@@ -23,6 +23,7 @@ use crate::disk_space::DiskSpace;
 use crate::event::{Effect, Event};
 use crate::heartbeat::Heartbeats;
 use crate::identity::{Identity, META_FOUNDER, META_IDENTITY};
+use crate::keyspaces::Keyspaces;
 use crate::log_queue::{Durable, Held, LogQueue};
 use crate::outbox::Outbox;
 use crate::partition_channel::PartitionChannel;
@@ -132,6 +133,7 @@ pub struct Node {
     pub(crate) registry: Registry,
     pub(crate) transfers: Transfers,
     pub(crate) settings: Settings,
+    pub(crate) keyspaces: Keyspaces,
     pub(crate) work: VecDeque<Work>,
     /// Replicas to which something happened in this turn.
     in_turn: BTreeSet<PartitionId>,
@@ -210,6 +212,7 @@ impl Node {
             registry: Registry::default(),
             transfers: Transfers::default(),
             settings: Settings::new(config.timing.retention),
+            keyspaces: Keyspaces::default(),
             work: VecDeque::new(),
             in_turn: BTreeSet::new(),
             snapshots: SnapshotGate::default(),
@@ -433,6 +436,7 @@ impl Node {
             }
             Event::ClientGone { connection } => {
                 self.counters.on_client_gone(connection);
+                self.keyspaces.on_client_gone(connection);
                 self.work
                     .push_back(Work::Gateway(GatewayEvent::ClientGone { connection }));
             }

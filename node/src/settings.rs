@@ -11,7 +11,7 @@ use wire::settings;
 /// How often the settings are read.
 const READ_EVERY: Duration = Duration::from_secs(3);
 /// The numbers of these requests on the node's own connection begin here; others lie below.
-const FIRST_NUMBER: u64 = 1 << 63;
+const FIRST_NUMBER: u64 = crate::keyspaces::NUMBERS_END;
 
 /// What was read, and when to read again.
 #[derive(Debug)]

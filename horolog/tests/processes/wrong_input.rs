@@ -1,9 +1,12 @@
 //! Mistakes are refused with what is wrong and what to do about it.
 
-use super::io::{Process, Program, ReservedPort, story};
+use super::io::{Cluster, Process, Program, ReservedPort, story};
 use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
+use wire::client::{Client, Error};
+use wire::ids::KeyspaceId;
+use wire::message::RequestError;
 
 /// A node of its own founds its cluster and listens.
 const LISTENING_WITHIN: Duration = Duration::from_secs(10);
@@ -149,6 +152,37 @@ async fn nobody_listening_is_told() {
             .await;
         ended.expect_refusal(NOT_DONE, &[&address, "refused", "running"]);
         assert_eq!(ended.err.lines().count(), 1, "one line: {}", ended.err);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_keyspace_that_nobody_created_is_neither_written_nor_read() {
+    story(Duration::ZERO, async {
+        let cluster = Cluster::found(&[]).await;
+        let client = Client::connect(&cluster.addresses()).await;
+        let client = client.expect("the nodes answer");
+        let unknown = client.with_keyspace_id(KeyspaceId(2));
+        let expected = |ended: Option<Error>| {
+            let error = ended.expect("it is refused");
+            let expected = RequestError::NoSuchKeyspace { id: KeyspaceId(2) };
+            assert!(
+                matches!(&error, Error::Request(why) if *why == expected),
+                "{error:?}"
+            );
+        };
+        expected(unknown.put("k", "v").await.err());
+        expected(unknown.get("k").await.err());
+        expected(unknown.scan(..).next().await.err());
+
+        // Another node than that which created it may be asked: it looks before it refuses.
+        client.create_keyspace("orders").await.expect("it is new");
+        for address in cluster.addresses() {
+            let other = Client::connect(&[address]).await.expect("it answers");
+            let orders = other.with_keyspace_id(KeyspaceId(2));
+            assert_eq!(orders.get("k").await.expect("it exists"), None);
+        }
+        unknown.put("k", "v").await.expect("it exists now");
     })
     .await;
 }

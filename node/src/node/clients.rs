@@ -2,6 +2,7 @@
 
 use super::{Node, Work};
 use crate::event::Effect;
+use crate::keyspaces::{Judged, Keyspaces};
 use crate::registry::OWN_CONNECTION;
 use clock::Now;
 use txn::{ClientTag, GatewayEvent};
@@ -21,14 +22,39 @@ impl Node {
             }
             request => match self.check_serving(now, &request) {
                 Ok(()) => {
-                    let event = GatewayEvent::Client { client, request };
-                    self.work.push_back(Work::Gateway(event));
-                    return;
+                    let judged = self.keyspaces.on_request(client, request);
+                    return self.on_judged(now, judged);
                 }
                 Err(error) => Err(error),
             },
         };
         self.answer(now, client, reply);
+    }
+
+    /// Of some requests it is known now whether their keyspaces exist; those that wait for that are read for.
+    fn on_judged(&mut self, now: &Now, judged: impl IntoIterator<Item = Judged>) {
+        for judged in judged {
+            match judged {
+                Judged::GoesOn(client, request) => {
+                    let event = GatewayEvent::Client { client, request };
+                    self.work.push_back(Work::Gateway(event));
+                }
+                Judged::Refused(client, error) => self.answer(now, client, Err(error)),
+            }
+        }
+        if let Some((number, request)) = self.keyspaces.due() {
+            self.ask_own_gateway(number, request);
+        }
+    }
+
+    /// A request of this node's own, with its number.
+    pub(super) fn ask_own_gateway(&mut self, number: u64, request: ClientRequest) {
+        let client = ClientTag {
+            connection: OWN_CONNECTION,
+            number,
+        };
+        self.work
+            .push_back(Work::Gateway(GatewayEvent::Client { client, request }));
     }
 
     fn check_serving(&self, now: &Now, request: &ClientRequest) -> Result<(), RequestError> {
@@ -92,6 +118,10 @@ impl Node {
     pub(super) fn answer(&mut self, now: &Now, client: ClientTag, reply: ClientReply) {
         let ClientTag { connection, number } = client;
         if connection == OWN_CONNECTION {
+            if Keyspaces::has_asked(number) {
+                let judged = self.keyspaces.on_reply(number, reply);
+                return self.on_judged(now, judged);
+            }
             if self.settings.on_reply(number, &reply, now.monotonic) {
                 return;
             }

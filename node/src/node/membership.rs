@@ -1,15 +1,14 @@
 //! Founding, and what a founded node does by itself.
 
-use super::{Membership, Node, Work};
+use super::{Membership, Node};
 use crate::identity::META_FOUNDER;
 use crate::log_queue::Held;
-use crate::registry::OWN_CONNECTION;
 use clock::Now;
 use cluster::FounderEffect;
 use partition::Replica;
 use partition::log::{LogRecord, RecoveredReplica};
 use partition::versions::MemoryStore;
-use txn::{ClientTag, GatewayContext, GatewayEvent};
+use txn::GatewayContext;
 use wire::ids::{LogIndex, NodeId, PartitionId, Term};
 use wire::keys::Descriptor;
 use wire::message::{Founding, FoundingMessage, LogPosition};
@@ -153,13 +152,9 @@ impl Node {
             return;
         }
         let due = self.registry.due(now, &mut self.random).into_iter();
-        for (number, request) in due.chain(self.settings.due(now)) {
-            let client = ClientTag {
-                connection: OWN_CONNECTION,
-                number,
-            };
-            self.work
-                .push_back(Work::Gateway(GatewayEvent::Client { client, request }));
+        let due: Vec<_> = due.chain(self.settings.due(now)).collect();
+        for (number, request) in due {
+            self.ask_own_gateway(number, request);
         }
     }
 }

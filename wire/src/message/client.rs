@@ -4,7 +4,7 @@ use super::{
     Change, Configuration, Guard, LockLoss, LockWait, Locked, Operation, OutcomeAnswer,
     ReadRequest, ReadResult, Rival, TransactionName, TransferFailure, Transferred, VersionedValue,
 };
-use crate::ids::{ClusterId, LogIndex, NodeId, PartitionId, Term, TransactionId};
+use crate::ids::{ClusterId, KeyspaceId, LogIndex, NodeId, PartitionId, Term, TransactionId};
 use crate::keys::{Descriptor, Key, KeyRange};
 use bytes::Bytes;
 use clock::Timestamp;
@@ -253,6 +253,14 @@ pub enum RequestError {
     ReadTooLarge {
         /// The key with which it is too much.
         key: Key,
+    },
+    /// There is no keyspace with this id: none was created that has it.
+    #[error(
+        "there is no keyspace with the id {}: ask for its id by its name, or create it with `keyspace create`", id.0
+    )]
+    NoSuchKeyspace {
+        /// Which id.
+        id: KeyspaceId,
     },
     /// A request makes no sense.
     #[error("the request is not valid: {why}")]

@@ -353,6 +353,7 @@ fn request_errors() -> Vec<RequestError> {
         },
         RequestError::Overloaded { retry_ms: 4 },
         RequestError::ReadTooLarge { key: key("k") },
+        RequestError::NoSuchKeyspace { id: KeyspaceId(9) },
         RequestError::OtherIdentity { id: id(3) },
         RequestError::NotFounded { why: "why".into() },
         RequestError::NotTransferred {

@@ -40,7 +40,7 @@ variants! {
     LockWait: Queue Refuse;
     LockLoss: Wounded Dropped;
     Rival: Version Transaction;
-    RequestError: KeyTooLong ValueTooLong TransactionTooLarge ReadTooLarge Invalid BelowHorizon TooFarAhead
+    RequestError: KeyTooLong ValueTooLong TransactionTooLarge ReadTooLarge NoSuchKeyspace Invalid BelowHorizon TooFarAhead
         ClockUnusable LockWait HotKey LockLost Unavailable Overloaded OtherIdentity NotFounded
         NotTransferred;
     ClientAnswer: Read Locked Taken Refreshed RolledBack Committed Aborted Outcome Timestamp Map Status
