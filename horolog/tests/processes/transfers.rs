@@ -30,6 +30,8 @@ pub(super) enum Fault {
     Pause,
     /// A partition is led by another node from then on (`horolog transfer`); all nodes run on.
     HandOver,
+    /// None: what the machine alone makes clients wait for.
+    Nothing,
 }
 
 /// One fault after another.
@@ -116,12 +118,13 @@ impl Faults {
                 Fault::Kill => cluster.kill(node),
                 Fault::Pause => cluster.node(node).pause(),
                 Fault::HandOver => hand_over(cluster, random.below(PARTITIONS)).await,
+                Fault::Nothing => {}
             }
             sleep(self.lasting).await;
             match self.fault {
                 Fault::Kill => cluster.start(node),
                 Fault::Pause => cluster.node(node).go_on(),
-                Fault::HandOver => {}
+                Fault::HandOver | Fault::Nothing => {}
             }
             cluster.led().await;
         }
