@@ -1,71 +1,44 @@
-//! A run in words.
+//! A run as a page for a browser, and in words for a terminal.
+//!
+//! `report.html` is one file that needs nothing else: style and pictures stand in it, and no script. It begins with
+//! what was found and with the command that repeats the run; then what was asked and how it went over time,
+//! with the faults shaded behind; then what is wrong, in words and pictures; then where everything lies.
+//!
+//! | file | what it does |
+//! | --- | --- |
+//! | `samples` | a history as times and ends of operations |
+//! | `gaps` | for how long nothing was acknowledged |
+//! | `scale`, `chart` | axes; latency and rate over time as SVG |
+//! | `page`, `style.css` | the page of a run |
+//! | `index` | the page that leads to the pages of all runs |
+//! | `words` | a run in words |
+
+mod chart;
+mod gaps;
+mod index;
+mod page;
+mod samples;
+mod scale;
+mod words;
+
+pub use index::write_index;
+pub use words::words;
 
 use crate::error::SuiteError;
 use crate::run::Run;
+use samples::Samples;
 use std::path::PathBuf;
 use verify::history::History;
 
-/// Writes a run's report into its folder; where.
-pub fn write(run: &Run, _history: &History) -> Result<PathBuf, SuiteError> {
-    let path = run.folder.join("report.txt");
-    std::fs::write(&path, words(run)).map_err(SuiteError::file("write", &path))?;
-    Ok(path)
-}
+const STYLE: &str = include_str!("style.css");
 
-/// A run in words.
-pub fn words(run: &Run) -> String {
-    let mut lines = vec![
-        format!(
-            "{}: {}",
-            run.name,
-            if run.is_right() { "right" } else { "WRONG" }
-        ),
-        format!(
-            "  {} operations: {} ok, {} fail, {} info; {} faults; {:.0} s; seed {}",
-            run.counts.all(),
-            run.counts.ok,
-            run.counts.fail,
-            run.counts.info,
-            run.faults.len(),
-            run.took.as_secs_f64(),
-            run.seed
-        ),
-    ];
-    let verdict = verify::report::text(&run.verdict, &run.expected);
-    lines.extend(verdict.lines().map(|line| format!("  {line}")));
-    let availability = &run.availability;
-    let longest = |gaps: &[crate::run::Gap]| gaps.iter().map(|gap| gap.length).max();
-    if let Some(median) = crate::probe::median(&availability.after_kills) {
-        lines.push(format!(
-            "  after {} kills of leaders: no write acknowledged for {median:.2?} in the median, {:.2?} at most",
-            availability.after_kills.len(),
-            longest(&availability.after_kills).unwrap_or_default()
-        ));
-    }
-    if let Some(longest) = longest(&availability.minority_away) {
-        lines.push(format!(
-            "  while a minority was away: no write acknowledged for {longest:.2?} at most"
-        ));
-    }
-    let wrong = availability.broken.iter().chain(&run.broken);
-    lines.extend(wrong.map(|why| format!("  WRONG: {why}")));
-    lines.extend(
-        run.left_out
-            .iter()
-            .map(|what| format!("  not judged: {what}")),
-    );
-    if !run.is_right() {
-        lines.push(format!("  again: {}", run.command));
-    }
-    lines.push(String::new());
-    for fault in &run.faults {
-        lines.push(format!(
-            "  {:8.2} to {:8.2} s  {}: {}",
-            fault.begin_ns as f64 / 1e9,
-            fault.end_ns as f64 / 1e9,
-            fault.name,
-            fault.detail
-        ));
-    }
-    lines.join("\n") + "\n"
+/// Writes a run's report into its folder, as `report.html` and `report.txt`; where the page is.
+pub fn write(run: &Run, history: &History) -> Result<PathBuf, SuiteError> {
+    let malformed = |error| SuiteError::Load(format!("the history is not well formed: {error}"));
+    let samples = Samples::of(history).map_err(malformed)?;
+    let text = run.folder.join("report.txt");
+    std::fs::write(&text, words(run)).map_err(SuiteError::file("write", &text))?;
+    let path = run.folder.join("report.html");
+    std::fs::write(&path, page::page(run, &samples)).map_err(SuiteError::file("write", &path))?;
+    Ok(path)
 }

@@ -10,6 +10,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 use suite::plan::{self, Pair};
+use suite::run::Run;
 use suite::runner::{self, Options, Outcome};
 use suite::{SuiteError, report};
 
@@ -156,6 +157,7 @@ impl Jepsen {
 /// How the runs ended.
 #[derive(Default)]
 struct Tally {
+    ran: Vec<Run>,
     right: usize,
     wrong: Vec<String>,
     left_out: Vec<String>,
@@ -203,6 +205,7 @@ fn take(ended: Result<Outcome, SuiteError>, pair: &Pair, options: &Options, tall
                 true => tally.right += 1,
                 false => tally.wrong.push(run.command.clone()),
             }
+            tally.ran.push(*run);
         }
         Ok(Outcome::LeftOut(why)) => {
             println!("{} is left out: {why}\n", pair.name());
@@ -230,6 +233,8 @@ fn conclude(tally: &Tally, options: &Options) -> Result<(), Failure> {
     for command in &tally.wrong {
         println!("WRONG: {command}");
     }
+    let index = report::write_index(&options.out, &tally.ran).map_err(Failure::error)?;
+    println!("the reports: {}", index.display());
     match tally.wrong.is_empty() {
         true => Ok(()),
         false => Err(Failure::not_done_and_told()),
