@@ -15,7 +15,8 @@
 use crate::error::SuiteError;
 use crate::io::proxy::{Proxy, ProxyCounts};
 use crate::io::{
-    ClockHook, Cluster, ClusterOptions, Machine, RunClock, Stall, Watcher, is_quiet, time_of_day,
+    ClockHook, Cluster, ClusterOptions, Machine, RunClock, Stall, Watcher, is_quiet, is_whole,
+    time_of_day,
 };
 use crate::judge;
 use crate::load;
@@ -44,6 +45,8 @@ const QUIET_WITHIN: Duration = Duration::from_secs(100);
 const ENDS_WITHIN: Duration = Duration::from_secs(120);
 /// Of a run's time, these parts of ten are spent quiet and healed.
 const CALM_PARTS: u32 = 1;
+/// After a fault whose gaps are judged, every node answers and leads or follows within this.
+const WHOLE_WITHIN: Duration = Duration::from_secs(30);
 /// Between two lines of progress.
 const TELL_EVERY: Duration = Duration::from_secs(5);
 /// The shortest and the longest pace: about half of what lies between two faults.
@@ -427,7 +430,7 @@ impl Actor {
         let mut acted = false;
         loop {
             let calm = self.draw(50, 100);
-            if self.pause(calm).await {
+            if self.recovered().await || self.pause(calm).await {
                 return Ok(acted);
             }
             let (begin_ns, before) = (self.clock.nanoseconds(), self.counts());
@@ -456,6 +459,27 @@ impl Actor {
                 harm.led,
             ));
             ended?;
+        }
+    }
+
+    /// Where the store's going on is judged, each fault meets a cluster that is whole: else a gap would be
+    /// that of two faults. Returns whether the actor was told to stop meanwhile.
+    async fn recovered(&self) -> bool {
+        let Some(arena) = self
+            .arena
+            .as_ref()
+            .filter(|_| self.expected != Expected::Nothing)
+        else {
+            return false;
+        };
+        tokio::select! {
+            () = self.stop.cancelled() => true,
+            whole = arena.watcher.until(WHOLE_WITHIN, is_whole) => {
+                if let Err(why) = whole {
+                    tracing::warn!("the next fault meets a cluster that is not whole: {why}");
+                }
+                false
+            }
         }
     }
 
