@@ -179,3 +179,45 @@ fn a_member_that_missed_its_removal_and_is_named_anew_comes_back() {
     assert!(world.run_until(limit, is_done).unwrap(), "it comes about");
     is_settled(&mut world, partition, &members);
 }
+
+#[test]
+fn founders_that_all_lose_their_disks_do_not_found_a_partition_again_that_lives_elsewhere() {
+    let mut world = served(7);
+    let (partition, founders) = some_partition(&mut world);
+    let others: BTreeSet<NodeId> = all().difference(&founders).copied().collect();
+    change(&mut world, partition, &others);
+    is_settled(&mut world, partition, &others);
+    // The other partitions move as well: nobody could give them back.
+    for number in (1..=PARTITIONS as u32).filter(|number| *number != partition.0) {
+        change(&mut world, PartitionId(number), &others);
+    }
+    let statuses = world.state().unwrap().statuses;
+    let of_founders = |seat: &usize| founders.contains(&statuses[*seat].node);
+    let seats: Vec<usize> = (0..NODES).filter(of_founders).collect();
+    for seat in &seats {
+        world.wipe(*seat);
+    }
+    for seat in seats {
+        world.start(seat);
+    }
+    let limit = world.now() + s(10);
+    world.run_to(limit).unwrap();
+    is_settled(&mut world, partition, &others);
+}
+
+#[test]
+fn a_member_that_is_gone_for_good_is_replaced_by_a_node_whose_disk_is_new() {
+    let mut world = served(8);
+    let (partition, members) = some_partition(&mut world);
+    let spare = *all().difference(&members).next().expect("a spare node");
+    let statuses = world.state().unwrap().statuses;
+    let seat = (0..NODES).find(|seat| statuses[*seat].node == spare);
+    let seat = seat.expect("it is up");
+    let (_, gone) = crash_a_follower(&mut world, partition, &members);
+    world.wipe(seat);
+    world.start(seat);
+    let mut voters: BTreeSet<NodeId> = members.into_iter().filter(|m| *m != gone).collect();
+    voters.insert(spare);
+    change(&mut world, partition, &voters);
+    is_settled(&mut world, partition, &voters);
+}

@@ -19,6 +19,9 @@ pub(crate) const META_FORGOTTEN: u8 = 4;
 /// The kind of the meta record that names the replicas which were removed, and since when.
 pub(crate) const META_REMOVED: u8 = 5;
 
+/// Which members each replica knew last, if they are not those of the founding.
+pub(crate) const META_MEMBERS: u8 = 6;
+
 /// A node's name in its cluster and how often it has started.
 ///
 /// The start count is part of every coordinator incarnation, so it is logged, and durable, before the

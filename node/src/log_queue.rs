@@ -72,6 +72,7 @@ impl LogQueue {
             LogRecord::Entry { partition, entry } => {
                 self.pending.entries.insert(*partition, entry.position());
             }
+            LogRecord::ReplicaDropped { partition } => self.forget(*partition),
             LogRecord::Ceiling { timestamp } => {
                 self.pending.ceiling = self.pending.ceiling.max(Some(*timestamp));
             }
@@ -81,6 +82,15 @@ impl LogQueue {
             _ => {}
         }
         self.records.push(record);
+    }
+
+    /// Nobody waits for the entries of a replica that is dropped. *Told of them, the next replica of the
+    /// partition could take its own for durable, which may be the same once more.*
+    fn forget(&mut self, partition: PartitionId) {
+        self.pending.entries.remove(&partition);
+        for batch in &mut self.under_way {
+            batch.holds.entries.remove(&partition);
+        }
     }
 
     /// Holds a message until everything pushed so far is durable; gives it back if it already is.
@@ -194,6 +204,37 @@ mod tests {
         queue.on_durable(1);
         assert_eq!(queue.pop_released(), Some(message("b")));
         assert_eq!(queue.hold(message("c")), Some(message("c")));
+    }
+
+    fn entry(partition: u32) -> LogRecord {
+        let entry = wire::message::Entry {
+            term: wire::ids::Term(1),
+            index: wire::ids::LogIndex(1),
+            body: bytes::Bytes::new(),
+        };
+        let partition = PartitionId(partition);
+        LogRecord::Entry { partition, entry }
+    }
+
+    #[test]
+    fn nobody_hears_of_the_entries_of_a_replica_that_was_dropped() {
+        let mut queue = LogQueue::default();
+        queue.push(entry(1));
+        queue.push(entry(2));
+        queue.take_batch(Duration::ZERO);
+        queue.push(entry(1));
+        let partition = PartitionId(1);
+        queue.push(LogRecord::ReplicaDropped { partition });
+        queue.take_batch(Duration::ZERO);
+        // The next replica of the partition has the same entry.
+        queue.push(entry(1));
+        queue.take_batch(Duration::ZERO);
+        let held = |durable: Vec<Durable>| -> Vec<u32> {
+            let entries = durable.into_iter().flat_map(|d| d.entries.into_keys());
+            entries.map(|partition| partition.0).collect()
+        };
+        assert_eq!(held(queue.on_durable(2)), [2]);
+        assert_eq!(held(queue.on_durable(3)), [1]);
     }
 
     #[test]

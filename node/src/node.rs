@@ -45,7 +45,7 @@ use wire::SplitMix64;
 use wire::ids::{NodeId, PartitionId};
 use wire::keys::RangeMap;
 use wire::message::{
-    ClientReply, Founding, PartitionReply, PeerFrame, PeerMessage, ReplicationMessage,
+    ClientReply, Configured, Founding, PartitionReply, PeerFrame, PeerMessage, ReplicationMessage,
     RequestNumber,
 };
 
@@ -57,7 +57,7 @@ mod clocks_test;
 #[cfg(test)]
 mod joining_test;
 mod leadership;
-mod members;
+pub(crate) mod members;
 #[cfg(test)]
 mod members_test;
 mod membership;
@@ -65,7 +65,7 @@ pub(crate) mod replicas;
 mod status;
 mod transfers;
 
-use members::{RemovedReplica, removed};
+use members::{RemovedReplica, noted_members, removed};
 use replicas::{forgotten, next_incarnation};
 
 /// How many nodes hold each partition, if there are as many.
@@ -147,6 +147,8 @@ pub struct Node {
     pub(crate) forgotten: BTreeMap<PartitionId, Recollection>,
     /// Replicas that were dropped because they were no members any more.
     pub(crate) removed: BTreeMap<PartitionId, RemovedReplica>,
+    /// Which members each replica knew last, if they are not those of the founding.
+    pub(crate) noted_members: BTreeMap<PartitionId, Configured>,
     /// Replies of this node's own replicas to this node's own gateway.
     pub(crate) own_replies: VecDeque<(RequestNumber, PartitionReply)>,
     pub(crate) log_bytes: u64,
@@ -223,6 +225,7 @@ impl Node {
                 false => forgotten(&recovered)?,
             },
             removed: removed(&recovered)?,
+            noted_members: noted_members(&recovered)?,
             own_replies: VecDeque::new(),
             log_bytes: 0,
             disk: None,
@@ -256,7 +259,7 @@ impl Node {
                 node.restore_term(partition, &mut replica);
                 let config = node.replica_config(partition);
                 let mut replica = Replica::new(config, replica, store, now)?;
-                if membership::preferred_leader(replica.descriptor()) == node.me() {
+                if membership::preferred_leader(&replica) == node.me() {
                     // If all have stopped, nobody has to wait for an election timeout. Where a leader is
                     // heard, the others refuse the pre-vote.
                     replica.stand_now(now);
@@ -367,12 +370,16 @@ impl Node {
             held_back_bytes_max: self.held_back_bytes_max(),
             ..usual
         };
+        let memory = self.forgotten.get(&partition).copied().unwrap_or_default();
+        let noted = self.noted_members.get(&partition);
         ReplicaConfig {
             me: self.me().expect("replicas are made on founded nodes"),
             timing,
             seed: self.random.next_u64(),
-            memory: self.forgotten.get(&partition).copied().unwrap_or_default(),
-            told: None,
+            memory,
+            // Whoever remembers finds them in its log and its store.
+            told: noted.filter(|_| memory != Recollection::Whole).cloned(),
+            nodes: self.peers.iter().map(|(node, _)| node).collect(),
             #[cfg(feature = "mutants")]
             mutant: match self.config.mutant {
                 Some(crate::Mutant::Partition(mutant)) => Some(mutant),

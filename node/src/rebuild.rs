@@ -2,17 +2,18 @@
 //! it is, and its replicas are empty and have lost their memory, so they take part in nothing before the
 //! others have told what they may count on (decision 0010).
 
-use crate::identity::{META_FORGOTTEN, META_FOUNDER, META_INCARNATIONS};
+use crate::identity::{META_FORGOTTEN, META_FOUNDER, META_IDENTITY, META_INCARNATIONS};
 use crate::node::NodeError;
+use crate::node::members::noted_members;
 use crate::node::replicas::{forgotten_record, next_incarnation};
 use partition::log::{LogRecord, RecoveredLog, RecoveredReplica};
 use partition::replication::{ConfigurationEntry, Recollection};
-use wire::message::{Configuration, LogPosition};
+use wire::message::{Configuration, Configured, LogPosition};
 
 /// Why replicas cannot be dropped.
 #[derive(Debug, thiserror::Error)]
 pub enum NotRebuilt {
-    /// There are none.
+    /// It is no member of a cluster.
     #[error("the log is not one of a node that belongs to a cluster")]
     Nothing,
     /// Nobody else has what this node has.
@@ -24,24 +25,28 @@ pub enum NotRebuilt {
 }
 
 /// Whether the log says that one node has, or had until a change that may be under way still, all data of
-/// the partition. If no change of members is in the log, the founding's members count.
-fn may_be_only_copy(replica: &RecoveredReplica) -> bool {
+/// the partition. If no change of members is in the log, what was `noted` when it was counts, else the
+/// founding's members.
+fn may_be_only_copy(replica: &RecoveredReplica, noted: Option<&Configured>) -> bool {
     let bodies = replica.entries.iter().rev().map(|entry| &entry.body);
     let latest = bodies.filter_map(ConfigurationEntry::decode).next();
-    let configuration = match latest {
-        Some(entry) => entry.configuration,
-        None => Configuration::of(replica.descriptor.members.iter().copied()),
+    let configuration = match (latest, noted) {
+        (Some(entry), _) => entry.configuration,
+        (None, Some(noted)) => noted.configuration.clone(),
+        (None, None) => Configuration::of(replica.descriptor.members.iter().copied()),
     };
     configuration.voters.len() == 1 || configuration.outgoing.len() == 1
 }
 
-/// All records of the new log.
+/// All records of the new log. A member that holds no replica at the moment has a store all the same.
 pub fn rebuilt_log(recovered: &RecoveredLog) -> Result<Vec<LogRecord>, NotRebuilt> {
-    if !recovered.metas.contains_key(&META_FOUNDER) || recovered.replicas.is_empty() {
+    let is_there = |kind: &u8| recovered.metas.contains_key(kind);
+    if ![META_FOUNDER, META_IDENTITY].iter().all(is_there) {
         return Err(NotRebuilt::Nothing);
     }
-    let mut replicas = recovered.replicas.values();
-    if replicas.any(may_be_only_copy) {
+    let noted = noted_members(recovered)?;
+    let mut replicas = recovered.replicas.iter();
+    if replicas.any(|(partition, replica)| may_be_only_copy(replica, noted.get(partition))) {
         return Err(NotRebuilt::OnlyCopy);
     }
     let incarnation = next_incarnation(recovered)?;

@@ -123,11 +123,19 @@ pub enum ReplicaEffect {
     LiveChanged,
     /// It has not forgotten any more: to be made durable after everything that it logged before.
     Remembered,
+    /// It was named anew since it lost its memory: from now on it is one that began at this position, to be
+    /// made durable after everything that it logged before.
+    Begins {
+        /// The position.
+        at: LogPosition,
+    },
     /// It is no member of its partition any more, by this configuration, which is committed: it is to be
     /// dropped.
     Removed {
         /// The configuration.
         configured: Configured,
+        /// It is the last one up to here, which is committed too.
+        as_of: LogPosition,
     },
     /// A change of members that this leader was asked for has ended.
     ChangeEnded {

@@ -153,6 +153,10 @@ impl Replica {
         }
         if configured.configuration.is_joint() {
             self.leave(cx, out);
+        } else if self.replication.wants_naming_anew() {
+            if let Err(why) = self.propose_change(cx, &Change::Anew) {
+                tracing::debug!("a learner without memory is not named yet: {why}");
+            }
         } else {
             self.go_on(cx, out);
         }
@@ -234,7 +238,7 @@ impl Replica {
             members = ?replication.configured().configuration,
             "changes its members"
         );
-        let changes_voters = !matches!(step, Change::Learners(_));
+        let changes_voters = matches!(step, Change::Voters(_) | Change::Leave);
         if let Some(leadership) = &mut self.leadership
             && changes_voters
         {

@@ -25,7 +25,7 @@ use crate::snapshot::SnapshotReading;
 use crate::transfer::EarlyRequests;
 use crate::versions::{AppliedState, Store, StoreBatch, StoreError};
 use clock::{Now, Timestamp};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 use wire::ids::{LogIndex, NodeId, Term};
 use wire::keys::Descriptor;
@@ -93,6 +93,8 @@ pub struct ReplicaConfig {
     pub memory: Recollection,
     /// What it was told of its members when it began.
     pub told: Option<Configured>,
+    /// All nodes of the cluster.
+    pub nodes: BTreeSet<NodeId>,
     /// A rule that it does not keep.
     #[cfg(feature = "mutants")]
     pub mutant: Option<crate::Mutant>,
@@ -179,6 +181,7 @@ impl Replica {
                 configured,
                 carried,
                 told: config.told,
+                nodes: config.nodes,
                 timing: config.timing.replication,
                 seed: config.seed,
                 memory: config.memory,
@@ -213,7 +216,8 @@ impl Replica {
             fit_to_lead: true,
             retention: None,
             admission: Admission::default(),
-            next_ticket: 0,
+            // What the store was asked by a life before is not answered to this one.
+            next_ticket: u64::from(incarnation) << 32,
             effects: Vec::new(),
             reading: None,
             installing: None,
@@ -520,8 +524,9 @@ impl Replica {
                 promised: timestamp,
             } => out.push(ReplicaEffect::Log(LogRecord::Ceiling { timestamp })),
             ReplicationEffect::Remembered => out.push(ReplicaEffect::Remembered),
-            ReplicationEffect::Removed { configured } => {
-                out.push(ReplicaEffect::Removed { configured });
+            ReplicationEffect::Begins { at } => out.push(ReplicaEffect::Begins { at }),
+            ReplicationEffect::Removed { configured, as_of } => {
+                out.push(ReplicaEffect::Removed { configured, as_of });
             }
             ReplicationEffect::Committed { up_to } => self.on_committed(cx, up_to, out),
             ReplicationEffect::BecameFollower { .. } => self.maybe_lose_leadership(out),

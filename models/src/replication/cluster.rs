@@ -12,7 +12,7 @@ use partition::replication::{
     Quorum, Recollection, Replication, ReplicationConfig, ReplicationEffect, ReplicationTiming,
     Role,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -186,6 +186,7 @@ fn core_of(node: usize, disk: &Disk, lives: u64) -> Replication {
         },
         carried: Timestamp::ZERO,
         told: None,
+        nodes: BTreeSet::new(),
         timing: ReplicationTiming {
             heartbeat: Duration::ZERO,
             election_timeout: Duration::ZERO,

@@ -221,15 +221,15 @@ fn failed<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::{META_FOUNDER, META_IDENTITY};
-    use crate::node::replicas::next_incarnation;
+    use crate::identity::{META_FOUNDER, META_IDENTITY, META_MEMBERS};
+    use crate::node::replicas::{meta_record, next_incarnation};
     use bytes::Bytes;
     use clock::Timestamp;
     use partition::replication::{ConfigurationEntry, Recollection};
     use std::collections::{BTreeMap, BTreeSet};
     use wire::ids::{Generation, LogIndex, NodeId, PartitionId, Term};
     use wire::keys::{Descriptor, KeyRange};
-    use wire::message::{Configuration, Entry, LogPosition};
+    use wire::message::{Configuration, Configured, Entry, LogPosition};
 
     fn data(members: u32) -> tempfile::TempDir {
         let data = tempfile::tempdir().expect("makes a directory");
@@ -270,6 +270,19 @@ mod tests {
     const SMALL: LogOptions = LogOptions {
         segment_bytes: 1 << 20,
     };
+
+    #[test]
+    fn a_member_without_replicas_has_a_store_to_drop() {
+        let data = data(3);
+        let (mut log, _) = WriteAheadLog::open(&data.path().join("log"), SMALL).expect("opens");
+        let partition = PartitionId(2);
+        log.append(&[LogRecord::ReplicaDropped { partition }]);
+        log.flush().expect("writes");
+        drop(log);
+        let dropped = drop_replicas(data.path()).expect("drops");
+        assert_eq!(dropped.replicas, Some(0));
+        assert!(!data.path().join("store").exists());
+    }
 
     #[test]
     fn identity_and_ceiling_stay_and_the_replicas_forget() {
@@ -367,6 +380,22 @@ mod tests {
             Err(RebuildError::OnlyCopy(_)) => true,
             Err(other) => panic!("{other}"),
         };
+        let noted = data(3);
+        let (mut log, _) = WriteAheadLog::open(&noted.path().join("log"), SMALL).expect("opens");
+        let configured = Configured {
+            configuration: Configuration::of(of(&[1])),
+            at: LogPosition::default(),
+        };
+        let members = BTreeMap::from([(PartitionId(2), configured)]);
+        log.append(&[meta_record(META_MEMBERS, &members)]);
+        log.flush().expect("writes");
+        drop(log);
+        assert!(
+            is_kept(&noted),
+            "the others left, before what the log still has"
+        );
+        log_change(noted.path(), 1, Configuration::of(of(&[1, 2])));
+        assert!(!is_kept(&noted), "and came back");
         let shrunk = data(3);
         log_change(shrunk.path(), 1, Configuration::of(of(&[1])));
         assert!(is_kept(&shrunk), "the others left");

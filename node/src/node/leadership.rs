@@ -64,6 +64,7 @@ impl Node {
             };
             replica.end_turn(&context, &mut out);
             self.perform(now, partition, out);
+            self.note_members(partition);
             self.do_work(now);
         }
     }
@@ -76,12 +77,12 @@ impl Node {
         let mut removed = None;
         for effect in effects {
             match effect {
-                ReplicaEffect::Removed { configured } => removed = Some(configured),
+                ReplicaEffect::Removed { configured, as_of } => removed = Some((configured, as_of)),
                 effect => self.do_replica_effect(now, partition, effect),
             }
         }
-        if let Some(configured) = removed {
-            self.drop_replica(partition, configured);
+        if let Some((configured, as_of)) = removed {
+            self.drop_replica(partition, configured, as_of);
         }
     }
 
@@ -106,6 +107,7 @@ impl Node {
                 self.effects.extend(tasks.map(crate::Effect::Store));
             }
             ReplicaEffect::Remembered => self.on_remembered(partition),
+            ReplicaEffect::Begins { at } => self.on_begins(partition, at),
             ReplicaEffect::WantIncarnation => self.give_incarnation(partition),
             ReplicaEffect::LiveChanged => self.hold_for_log(Held::Live(self.live())),
             ReplicaEffect::Discard { up_to } => {
@@ -148,7 +150,9 @@ impl Node {
                     tracing::warn!(%partition, ?voters, %why, "the members are not changed")
                 }
             },
-            ReplicaEffect::Removed { configured } => self.drop_replica(partition, configured),
+            ReplicaEffect::Removed { configured, as_of } => {
+                self.drop_replica(partition, configured, as_of);
+            }
             ReplicaEffect::LostLeadership => tracing::info!(%partition, "no longer leads"),
             ReplicaEffect::TransferEnded { to, ended } => {
                 self.on_transfer_ended(now, partition, to, ended);

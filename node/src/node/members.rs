@@ -14,10 +14,12 @@
 //!   that counts on what the life before acknowledged would go on to, and one that does not know that this
 //!   node was removed would be acknowledged again.*
 //! - Both are in the log before anything that the replica says counts.
+//! - Whoever asks what a partition may have seen is answered without a replica, too: its founders may all
+//!   have lost what they knew, and take it for new if nobody says otherwise.
 
 use super::Node;
 use super::replicas::{fact, forgotten_record, meta_record};
-use crate::identity::{META_INCARNATIONS, META_REMOVED};
+use crate::identity::{META_INCARNATIONS, META_MEMBERS, META_REMOVED};
 use crate::log_queue::Held;
 use crate::node::NodeError;
 use clock::Now;
@@ -28,13 +30,15 @@ use partition::{Replica, ReplicaConfig, ReplicaContext};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use wire::ids::{NodeId, PartitionId, Term};
-use wire::message::{Configured, LogPosition, PeerMessage, ReplicationMessage};
+use wire::message::{Configured, LogPosition, Memory, PeerMessage, ReplicationMessage};
 
 /// A replica that was dropped because it was no member any more.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct RemovedReplica {
     /// The committed configuration that does not name this node.
     configured: Configured,
+    /// It is the last one up to here.
+    as_of: LogPosition,
     /// It had lost its memory, and did not have it again.
     had_forgotten: bool,
     /// It acknowledged nothing and voted for nobody in a later term.
@@ -46,6 +50,13 @@ pub(super) fn removed(
     recovered: &RecoveredLog,
 ) -> Result<BTreeMap<PartitionId, RemovedReplica>, NodeError> {
     fact(recovered, META_REMOVED, "list of removed replicas")
+}
+
+/// Which members each replica knew last, as the log remembers it.
+pub(crate) fn noted_members(
+    recovered: &RecoveredLog,
+) -> Result<BTreeMap<PartitionId, Configured>, NodeError> {
+    fact(recovered, META_MEMBERS, "list of members")
 }
 
 impl Node {
@@ -74,28 +85,51 @@ impl Node {
         message: ReplicationMessage,
     ) {
         use ReplicationMessage as M;
-        let removed = self.removed.get(&partition);
         match message {
-            M::Join { configured } => self.maybe_begin_replica(now, partition, configured),
-            // Whoever was removed as well may find nobody else who knows.
-            M::PreVote { .. } | M::Vote { .. } | M::AskMemory { .. } => {
-                let configured = removed.map(|removed| removed.configured.clone());
-                if let Some(configured) = configured
-                    && !configured.configuration.has_member(from)
-                {
-                    let message = M::Removed { configured };
-                    let told = PeerMessage::Replication { partition, message };
-                    self.outbox.push(from, told);
+            M::Join { configured, .. } => self.maybe_begin_replica(now, partition, configured),
+            M::PreVote { .. } | M::Vote { .. } => self.maybe_tell_removed(partition, from),
+            M::AskMemory { nonce } => {
+                self.maybe_tell_removed(partition, from);
+                if nonce > 0 {
+                    self.tell_memory(partition, from, nonce);
                 }
             }
             _ => {}
         }
     }
 
+    /// Whoever was removed as well may find nobody else who knows.
+    fn maybe_tell_removed(&mut self, partition: PartitionId, to: NodeId) {
+        if let Some(removed) = self.removed.get(&partition)
+            && !removed.configured.configuration.has_member(to)
+        {
+            let message = ReplicationMessage::Removed {
+                configured: removed.configured.clone(),
+                as_of: removed.as_of,
+            };
+            let told = PeerMessage::Replication { partition, message };
+            self.outbox.push(to, told);
+        }
+    }
+
+    /// What this node knows of a partition of which it holds nothing: by what it was removed, or nothing.
+    fn tell_memory(&mut self, partition: PartitionId, to: NodeId, nonce: u64) {
+        let memory = self.removed.get(&partition).map(|removed| Memory {
+            term: removed.term,
+            promised: self.heartbeats.promised(),
+            last: removed.as_of,
+            configured: removed.configured.clone(),
+        });
+        let message = ReplicationMessage::Memory { nonce, memory };
+        let message = PeerMessage::Replication { partition, message };
+        // What it was removed by may be on its way to the disk.
+        self.hold_for_log(Held::Peer { to, message });
+    }
+
     fn maybe_begin_replica(&mut self, now: &Now, partition: PartitionId, configured: Configured) {
         let Some(me) = self.me() else { return };
         let removed = self.removed.get(&partition);
-        let is_late = removed.is_some_and(|removed| removed.configured.at >= configured.at);
+        let is_late = removed.is_some_and(|removed| removed.as_of >= configured.at);
         if is_late || !configured.configuration.has_member(me) {
             return;
         }
@@ -144,6 +178,14 @@ impl Node {
         self.hold_for_log(Held::Live(self.live()));
     }
 
+    /// A replica that had lost its memory was named a new member since.
+    pub(super) fn on_begins(&mut self, partition: PartitionId, at: LogPosition) {
+        tracing::info!(%partition, index = %at.index, "was named anew: need not remember");
+        let memory = Recollection::BegunAt(at);
+        self.forgotten.insert(partition, memory);
+        self.log.push(forgotten_record(&self.forgotten));
+    }
+
     /// The earliest term in which a replica with this memory may take part.
     fn least_term(&self, partition: PartitionId, memory: Recollection) -> Term {
         let removed = self.removed.get(&partition);
@@ -167,15 +209,37 @@ impl Node {
         }
     }
 
+    /// Writes down who a replica's members are, if that is news: its own log may be discarded beyond it, and
+    /// a replica that begins has it nowhere else.
+    pub(super) fn note_members(&mut self, partition: PartitionId) {
+        let Some(replica) = self.replicas.get(&partition) else {
+            return;
+        };
+        let configured = replica.configured();
+        let noted = self.noted_members.get(&partition);
+        if noted.map(|noted| noted.at).unwrap_or_default() != configured.at {
+            self.noted_members.insert(partition, configured.clone());
+            let record = meta_record(META_MEMBERS, &self.noted_members);
+            self.log.push(record);
+        }
+    }
+
     /// A replica of this node is no member any more: it goes, with everything that it holds.
-    pub(super) fn drop_replica(&mut self, partition: PartitionId, configured: Configured) {
+    pub(super) fn drop_replica(
+        &mut self,
+        partition: PartitionId,
+        configured: Configured,
+        as_of: LogPosition,
+    ) {
         let Some(replica) = self.replicas.remove(&partition) else {
             return;
         };
         tracing::info!(%partition, index = %configured.at.index, "is no member any more: drops its replica");
+        self.noted_members.remove(&partition);
         let memory = self.forgotten.remove(&partition);
         let removed = RemovedReplica {
             configured,
+            as_of,
             had_forgotten: memory == Some(Recollection::Lost),
             term: replica.term(),
         };

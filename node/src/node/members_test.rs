@@ -103,7 +103,10 @@ impl Alone {
             },
             at,
         };
-        let join = ReplicationMessage::Join { configured };
+        let join = ReplicationMessage::Join {
+            configured,
+            since: None,
+        };
         let now = self.now;
         self.node
             .on_message_without_replica(&now, CORE_PARTITION, NodeId(2), join);
@@ -114,7 +117,7 @@ impl Alone {
             configuration: others(),
             at,
         };
-        self.node.drop_replica(CORE_PARTITION, configured);
+        self.node.drop_replica(CORE_PARTITION, configured, at);
     }
 
     fn term(&self) -> Term {

@@ -103,7 +103,7 @@ impl Node {
             let config = self.replica_config(descriptor.partition);
             let replica = Replica::new(config, empty, &MemoryStore::default(), now);
             let mut replica = replica.expect("an empty store in memory is always readable");
-            if preferred_leader(descriptor) == me {
+            if preferred_leader(&replica) == me {
                 replica.stand_now(now);
             }
             self.replicas.insert(descriptor.partition, replica);
@@ -172,7 +172,8 @@ fn first_start(was_there: bool, now: &Now) -> u32 {
 
 /// Who stands for election first in a partition that was just founded, or when its nodes start again, so
 /// that leaders are spread and nobody waits for an election timeout. Anybody may still be elected.
-pub(super) fn preferred_leader(descriptor: &Descriptor) -> Option<NodeId> {
-    let place = descriptor.partition.0 as usize % descriptor.members.len().max(1);
-    descriptor.members.get(place).copied()
+pub(super) fn preferred_leader(replica: &Replica) -> Option<NodeId> {
+    let voters = &replica.configured().configuration.voters;
+    let place = replica.descriptor().partition.0 as usize % voters.len().max(1);
+    voters.iter().nth(place).copied()
 }

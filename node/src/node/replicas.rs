@@ -101,7 +101,7 @@ pub(crate) fn forgotten_record(partitions: &BTreeMap<PartitionId, Recollection>)
     meta_record(META_FORGOTTEN, partitions)
 }
 
-pub(super) fn meta_record<T: Serialize>(kind: u8, fact: &T) -> LogRecord {
+pub(crate) fn meta_record<T: Serialize>(kind: u8, fact: &T) -> LogRecord {
     let body = postcard::to_stdvec(fact).expect("plain data always encodes");
     LogRecord::Meta {
         kind,

@@ -2,6 +2,7 @@
 
 use clock::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::time::Duration;
 use wire::ids::{LogIndex, NodeId, Term};
 use wire::message::{
@@ -31,6 +32,9 @@ pub struct ReplicationConfig {
     pub carried: Timestamp,
     /// What it was told of its members when it began: it goes by that until its log reaches as far.
     pub told: Option<Configured>,
+    /// All nodes of the cluster: any of them may have been given the partition. Asked by a member that lost
+    /// its memory, before it takes the partition for new.
+    pub nodes: BTreeSet<NodeId>,
     /// How long it waits.
     pub timing: ReplicationTiming,
     /// Of the random election timeouts.
@@ -118,10 +122,19 @@ pub enum ReplicationEffect {
     /// It holds everything again that others may count on: it has not forgotten any more, which is to be
     /// made durable after everything before.
     Remembered,
+    /// It had lost its memory, and since it asked it was named a new member, by the entry at this position,
+    /// which is committed: from now on it is [`Recollection::BegunAt`], which is to be made durable after
+    /// everything before.
+    Begins {
+        /// The position.
+        at: LogPosition,
+    },
     /// It is no member any more, by this configuration, which is committed. Said once; its driver drops it.
     Removed {
         /// The configuration.
         configured: Configured,
+        /// It is the last one up to here, which is committed too.
+        as_of: LogPosition,
     },
     /// It follows now: another leader, none, or in another term.
     BecameFollower {

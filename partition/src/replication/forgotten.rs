@@ -26,9 +26,16 @@
 //! and only votes for logs that reach it. Such a log holds the change that removed it before, if it was
 //! a member once, so nothing that it did then counts for anybody whom it votes for now.
 //!
+//! The same for a learner that has lost its memory: its leader hears that it asks, names it once more, and says
+//! so (`Join`) when that is committed. In terms after that of this entry nobody was elected before, or it could
+//! not be committed; so what the learner did before it asked, it did in that term or earlier, where it counts
+//! only below the entry. *Otherwise no voter that is gone for good could be replaced by a node whose disk is
+//! new: that would wait for all voters.*
+//!
 //! All this needs one member that remembers in every quorum. Others that have forgotten too are waited
-//! for until that holds; except if nobody who remembers has ever heard of a term: then the partition is
-//! new, or every copy of it is gone.
+//! for until that holds; except if no node of the whole cluster, member or not, has ever heard of a term:
+//! then the partition is new, or every copy of it is gone. *If the members alone were asked, those of the
+//! founding would found a partition again, empty, beside the one that had moved away from them.*
 
 use super::configuration::quorum_of;
 use super::{Replication, ReplicationEffect};
@@ -76,6 +83,17 @@ impl Forgotten {
             ..Forgotten::new(0)
         }
     }
+
+    /// Nobody who answered so far has heard of a term.
+    fn seems_new(&self) -> bool {
+        let mut memories = self.answers.values().flatten();
+        memories.all(|memory| memory.term == Term(0))
+    }
+
+    /// Whether each of these has answered.
+    fn has_heard(&self, mut nodes: impl Iterator<Item = NodeId>) -> bool {
+        nodes.all(|node| self.answers.contains_key(&node))
+    }
 }
 
 impl Replication {
@@ -87,6 +105,12 @@ impl Replication {
     /// Whether it has forgotten what others may count on.
     pub fn has_forgotten(&self) -> bool {
         self.forgotten.is_some()
+    }
+
+    /// Every node of the cluster but this one.
+    pub(super) fn other_nodes(&self) -> impl Iterator<Item = NodeId> {
+        let me = self.me;
+        self.nodes.iter().copied().filter(move |node| *node != me)
     }
 
     /// How far a log must reach to get this replica's vote, besides as far as its own.
@@ -101,11 +125,35 @@ impl Replication {
         begun_at.unwrap_or_default()
     }
 
-    /// A leader invites this replica, which exists: that only tells one without memory who is a member.
-    pub(super) fn on_join(&mut self, configured: &Configured) {
-        if self.is_asking() {
-            self.learn(configured);
+    /// A leader invites this replica, which exists: that tells one without memory who is a member. If it was
+    /// named a new one by an entry that was proposed after it asked, and is committed, it need not remember.
+    pub(super) fn on_join(
+        &mut self,
+        from: NodeId,
+        configured: &Configured,
+        since: Option<u64>,
+        out: &mut Vec<ReplicationEffect>,
+    ) {
+        if !self.is_asking() {
+            return;
         }
+        self.learn(configured);
+        let Some(nonce) = self.forgotten.as_ref().map(|forgotten| forgotten.nonce) else {
+            return;
+        };
+        if !configured.configuration.learners.contains(&self.me) {
+            return;
+        }
+        if since != Some(nonce) {
+            return ask(from, nonce, out);
+        }
+        let at = configured.at;
+        self.forgotten = Some(Forgotten::begun_at(at));
+        // Late answers of the life before name this term or an earlier one, and must not count.
+        if self.generation.maybe_move_to(at.term.next()) {
+            out.push(self.hard_state());
+        }
+        out.push(ReplicationEffect::Begins { at });
     }
 
     /// Takes a configuration that others tell, if it is newer.
@@ -132,7 +180,6 @@ impl Replication {
         let mut others: BTreeSet<NodeId> = self.others().collect();
         let deciding = self.deciding();
         others.extend(deciding.voters.iter().chain(&deciding.outgoing));
-        others.remove(&self.me);
         let heartbeat = self.timing.heartbeat;
         let Some(forgotten) = &mut self.forgotten else {
             return;
@@ -144,13 +191,14 @@ impl Replication {
         forgotten.asked_at = Some(now);
         let nonce = forgotten.nonce;
         others.extend(&forgotten.also_asked);
+        if forgotten.seems_new() {
+            // It may have moved away: whoever holds it now need be none of the members known so far.
+            others.extend(&self.nodes);
+        }
+        others.remove(&self.me);
         for to in others {
             if !matches!(forgotten.answers.get(&to), Some(Some(_))) {
-                out.push(ReplicationEffect::Send {
-                    to,
-                    message: ReplicationMessage::AskMemory { nonce },
-                    after_log: false,
-                });
+                ask(to, nonce, out);
             }
         }
         self.maybe_end_asking(out);
@@ -167,6 +215,7 @@ impl Replication {
         if nonce == 0 {
             return;
         }
+        self.note_lost_learner(from, nonce);
         let is_new = |forgotten: &Forgotten| forgotten.begun_at.is_some();
         let remembers = self.forgotten.as_ref().is_none_or(is_new);
         let memory = remembers.then(|| Memory {
@@ -222,7 +271,7 @@ impl Replication {
         let term = memories.clone().map(|m| m.term).max().unwrap_or_default();
         // Of either set, while one takes the other's place: the old one may have decided alone.
         let is_nowhere = quorum_of(deciding).has_majority_of(|member| !remembers(member));
-        if is_nowhere && term > Term(0) {
+        if is_nowhere && (term > Term(0) || !forgotten.has_heard(self.other_nodes())) {
             return;
         }
         let promised = memories.map(|m| m.promised).max();
@@ -264,4 +313,12 @@ impl Replication {
             out.push(ReplicationEffect::Remembered);
         }
     }
+}
+
+fn ask(to: NodeId, nonce: u64, out: &mut Vec<ReplicationEffect>) {
+    out.push(ReplicationEffect::Send {
+        to,
+        message: ReplicationMessage::AskMemory { nonce },
+        after_log: false,
+    });
 }

@@ -27,6 +27,7 @@
 //! it may be the only one with the entry (section 4.2.2).
 
 use super::configuration::{ConfigurationEntry, without};
+use super::leader::LostLearner;
 use super::progress::Progress;
 use super::{Replication, ReplicationEffect, RoleState};
 use clock::Timestamp;
@@ -47,6 +48,8 @@ pub enum Change {
     Voters(BTreeSet<NodeId>),
     /// The new set alone decides from now on.
     Leave,
+    /// The same members once more, for learners that lost their memory: they may begin as new ones by it.
+    Anew,
 }
 
 /// Why a change is not made.
@@ -147,7 +150,49 @@ impl Replication {
         };
         let position = self.append_of_term(entry.encode(), out);
         self.follow_members(now);
+        if let RoleState::Leader(leader) = &mut self.role {
+            for lost in leader.lost_learners.values_mut() {
+                lost.named.get_or_insert(position);
+            }
+        }
         Ok(position)
+    }
+
+    /// A learner asks what it may have forgotten. Others count on it for nothing, so it need not remember:
+    /// it may begin as a new one, by an entry that is proposed from now on.
+    pub(super) fn note_lost_learner(&mut self, learner: NodeId, nonce: u64) {
+        let configuration = &self.configurations.latest().configuration;
+        let is_learner = configuration.learners.contains(&learner);
+        if let RoleState::Leader(leader) = &mut self.role
+            && is_learner
+        {
+            let asks = LostLearner { nonce, named: None };
+            let known = leader.lost_learners.entry(learner).or_insert(asks);
+            if known.nonce != nonce {
+                *known = asks;
+            }
+        }
+    }
+
+    /// Whether a learner has lost its memory and was not named since ([`Change::Anew`]).
+    pub fn wants_naming_anew(&self) -> bool {
+        match &self.role {
+            RoleState::Leader(leader) => {
+                let mut lost = leader.lost_learners.values();
+                lost.any(|lost| lost.named.is_none())
+            }
+            _ => false,
+        }
+    }
+
+    /// The question of a member's that the configuration that holds answers, if that is committed.
+    fn named_since(&self, member: NodeId) -> Option<u64> {
+        let RoleState::Leader(leader) = &self.role else {
+            return None;
+        };
+        let lost = leader.lost_learners.get(&member)?;
+        let is_named = lost.named.is_some_and(|at| at <= self.configured().at);
+        (is_named && self.is_configuration_committed()).then_some(lost.nonce)
     }
 
     /// What the members are after a step of a change.
@@ -159,9 +204,11 @@ impl Replication {
                 Ok(Configuration::of(present.voters.iter().copied()))
             }
             Change::Leave => Err(ChangeRefused::NothingChanges),
+            Change::Anew if !self.wants_naming_anew() => Err(ChangeRefused::NothingChanges),
             _ if present.is_joint() => Err(ChangeRefused::UnderWay {
                 since: self.configured().at,
             }),
+            Change::Anew => Ok(present.clone()),
             Change::Learners(learners) if *learners == present.learners => {
                 Err(ChangeRefused::NothingChanges)
             }
@@ -252,6 +299,8 @@ impl Replication {
         let gone = leader.followers.keys().filter(|f| !members.contains(f));
         leader.leaving = gone.copied().collect();
         leader.followers.retain(|f, _| members.contains(f));
+        let learners = &self.configurations.latest().configuration.learners;
+        leader.lost_learners.retain(|l, _| learners.contains(l));
         for member in members {
             if member != me && !leader.followers.contains_key(&member) {
                 let progress = Progress::new(next, now);
@@ -286,11 +335,11 @@ impl Replication {
         if !is_due || !self.is_configuration_committed() {
             return;
         }
-        let configured = self.configured().clone();
+        let (configured, as_of) = (self.configured().clone(), self.committed());
         if let RoleState::Leader(leader) = &mut self.role {
             for to in std::mem::take(&mut leader.leaving) {
                 if to != me {
-                    tell_removed(to, &configured, out);
+                    tell_removed(to, &configured, as_of, out);
                 }
             }
             if configured.configuration.has_voter(me) {
@@ -301,41 +350,55 @@ impl Replication {
         // What no entry has said is the founding's business, not a removal.
         let is_change = configured.at > LogPosition::default();
         if is_change && !configured.configuration.has_member(me) && !self.has_forgotten() {
-            self.maybe_be_removed(configured, out);
+            self.maybe_be_removed(configured, as_of, out);
         }
     }
 
     /// Says once that this replica is removed.
-    fn maybe_be_removed(&mut self, configured: Configured, out: &mut Vec<ReplicationEffect>) {
+    fn maybe_be_removed(
+        &mut self,
+        configured: Configured,
+        as_of: LogPosition,
+        out: &mut Vec<ReplicationEffect>,
+    ) {
         if !self.is_removed {
             self.is_removed = true;
-            out.push(ReplicationEffect::Removed { configured });
+            out.push(ReplicationEffect::Removed { configured, as_of });
         }
     }
 
-    /// Somebody says that this configuration is committed. It may be late: whoever hears a leader was named
-    /// anew since, or asks again when it hears it no more.
+    /// Somebody says that this configuration is the last one up to a position, and both are committed. So
+    /// what named this replica there or before is over, or never came about. It may be late: whoever hears a
+    /// leader was named anew since, or asks again when it hears it no more.
     pub(super) fn on_removed(
         &mut self,
         now: Duration,
         told: Configured,
+        as_of: LogPosition,
         out: &mut Vec<ReplicationEffect>,
     ) {
         let known = self.configured().at.max(self.floor());
         let names_me = told.configuration.has_member(self.me);
-        if told.at >= known && !names_me && !self.hears_leader(now) {
-            self.maybe_be_removed(told, out);
+        if as_of >= known && !names_me && !self.hears_leader(now) {
+            self.maybe_be_removed(told, as_of, out);
         }
     }
 
+    /// The last position that is known to be committed.
+    fn committed(&self) -> LogPosition {
+        let index = self.commit();
+        let term = self.term_at(index);
+        let term = term.expect("the high-water mark is not below the base, nor beyond the end");
+        LogPosition { term, index }
+    }
+
     /// Whether a node is none of the members, by what is committed and by what holds: then it is told so,
-    /// if it asks for something.
+    /// if it asks for something. Also by the founding's: it may have begun by a change that never came about.
     pub(super) fn maybe_tell_removed(&self, to: NodeId, out: &mut Vec<ReplicationEffect>) {
         let committed = self.configured_at(self.commit());
         let is_member = |configured: &Configured| configured.configuration.has_member(to);
-        let is_change = committed.at > LogPosition::default();
-        if is_change && !is_member(committed) && !is_member(self.configured()) {
-            tell_removed(to, committed, out);
+        if self.commit() > LogIndex(0) && !is_member(committed) && !is_member(self.configured()) {
+            tell_removed(to, committed, self.committed(), out);
         }
     }
 
@@ -350,16 +413,19 @@ impl Replication {
                 to,
                 message: ReplicationMessage::Join {
                     configured: self.configured().clone(),
+                    since: self.named_since(to),
                 },
                 after_log: false,
             });
         }
     }
 
-    /// A learner that hears no leader asks the voters whether it still is one.
+    /// A learner that hears no leader asks whether it still is one: the voters that it knows, and every other
+    /// node, since those may all have left.
     pub(super) fn ask_whether_member(&mut self, now: Duration, out: &mut Vec<ReplicationEffect>) {
         self.restart_election_timer(now);
-        for to in self.others() {
+        let asked: BTreeSet<NodeId> = self.others().chain(self.other_nodes()).collect();
+        for to in asked {
             out.push(ReplicationEffect::Send {
                 to,
                 // Nobody asks with this nonce for more than that.
@@ -370,11 +436,17 @@ impl Replication {
     }
 }
 
-fn tell_removed(to: NodeId, configured: &Configured, out: &mut Vec<ReplicationEffect>) {
+fn tell_removed(
+    to: NodeId,
+    configured: &Configured,
+    as_of: LogPosition,
+    out: &mut Vec<ReplicationEffect>,
+) {
     out.push(ReplicationEffect::Send {
         to,
         message: ReplicationMessage::Removed {
             configured: configured.clone(),
+            as_of,
         },
         // A majority's logs have it already.
         after_log: false,

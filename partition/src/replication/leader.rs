@@ -41,6 +41,17 @@ pub(super) struct Leader {
     pub(super) snapshot_last_to: Option<NodeId>,
     /// Who is no member by the last change, to be told once that is committed.
     pub(super) leaving: Vec<NodeId>,
+    /// Learners that have asked what they may have forgotten.
+    pub(super) lost_learners: BTreeMap<NodeId, LostLearner>,
+}
+
+/// A learner that has lost its memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct LostLearner {
+    /// Of its question.
+    pub(super) nonce: u64,
+    /// The first entry since that names it.
+    pub(super) named: Option<LogPosition>,
 }
 
 impl Leader {
@@ -117,6 +128,7 @@ impl Replication {
             snapshots_begun: 0,
             snapshot_last_to: None,
             leaving: Vec::new(),
+            lost_learners: BTreeMap::new(),
         }));
         // It holds everything that is committed.
         self.drop_snapshot(out);

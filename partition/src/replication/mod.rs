@@ -70,6 +70,7 @@ use high_water_mark::HighWaterMark;
 use leader::Leader;
 use replicated_log::ReplicatedLog;
 use snapshot_receiving::SnapshotReceiving;
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 use wire::SplitMix64;
@@ -81,6 +82,8 @@ use wire::message::{Entry, LogPosition, ReplicationMessage};
 pub struct Replication {
     me: NodeId,
     configurations: Configurations,
+    /// All nodes of the cluster, members or not.
+    nodes: BTreeSet<NodeId>,
     /// Of the configuration that holds.
     quorum: Quorum,
     timing: ReplicationTiming,
@@ -135,6 +138,7 @@ impl Replication {
             configured,
             carried,
             told,
+            nodes,
             timing,
             seed,
             memory,
@@ -160,6 +164,7 @@ impl Replication {
             me,
             quorum: quorum_of(&configurations.latest().configuration),
             configurations,
+            nodes,
             timing,
             random: SplitMix64::new(seed),
             generation: GenerationClock::new(term, voted_for),
@@ -204,8 +209,8 @@ impl Replication {
         // Whoever starts from a change of members has heard of the promise that it carried (R9).
         let promised = promised.max(self.configurations.promised());
         match message {
-            M::Join { configured } => self.on_join(&configured),
-            M::Removed { configured } => self.on_removed(now, configured, out),
+            M::Join { configured, since } => self.on_join(from, &configured, since, out),
+            M::Removed { configured, as_of } => self.on_removed(now, configured, as_of, out),
             M::AskMemory { nonce } => self.on_ask_memory(promised, from, nonce, out),
             M::Memory { nonce, memory } => self.on_memory(from, nonce, memory, out),
             M::PreVote { term, last } => self.on_pre_vote(now, from, term, last, out),

@@ -12,6 +12,7 @@ use crate::{
 };
 use bytes::Bytes;
 use clock::{Now, Timestamp};
+use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::time::Duration;
 use wire::ids::{Attempt, Generation, LogIndex, NodeId, PartitionId, Term};
@@ -410,6 +411,7 @@ fn open(
         seed: 1,
         memory: Recollection::Whole,
         told: None,
+        nodes: BTreeSet::new(),
         #[cfg(feature = "mutants")]
         mutant,
     };

@@ -221,10 +221,16 @@ pub enum ReplicationMessage {
     Join {
         /// The configuration that names it.
         configured: Configured,
+        /// The nonce of an `AskMemory` of the receiver's that the sender had heard before it proposed this
+        /// configuration, which is committed: what the receiver had forgotten by then counts no more.
+        since: Option<u64>,
     },
-    /// This configuration is committed, and names the receiver no more.
+    /// This configuration is committed, and does not name the receiver.
     Removed {
         /// The configuration.
         configured: Configured,
+        /// It is the last one up to here, which is committed too: a later one that names the receiver lies
+        /// beyond, or never came about.
+        as_of: LogPosition,
     },
 }

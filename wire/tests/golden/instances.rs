@@ -934,9 +934,11 @@ fn replication_messages() -> Vec<ReplicationMessage> {
         },
         ReplicationMessage::Join {
             configured: configured(),
+            since: Some(3),
         },
         ReplicationMessage::Removed {
             configured: configured(),
+            as_of: last,
         },
     ]
 }

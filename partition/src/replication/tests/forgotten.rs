@@ -5,12 +5,18 @@ use wire::message::Memory;
 
 /// Node 1 of so many, whose disk is new, after its first questions.
 fn wiped(members: u32) -> (Scene, u64) {
+    wiped_among(members, members)
+}
+
+/// The same in a cluster of more nodes than there are members.
+fn wiped_among(members: u32, nodes: u32) -> (Scene, u64) {
     let mut scene = Scene::new(members, 0, &[]);
     let config = ReplicationConfig {
         me: node(1),
         configured: founded(1..=members),
         carried: Timestamp::ZERO,
         told: None,
+        nodes: (1..=nodes).map(node).collect(),
         timing: TIMING,
         seed: 1,
         memory: Recollection::Lost,
@@ -28,7 +34,7 @@ fn wiped(members: u32) -> (Scene, u64) {
         other => panic!("it asks and does nothing else: {other:?}"),
     });
     let nonces: Vec<u64> = nonces.collect();
-    assert_eq!(nonces.len(), members as usize - 1, "everybody is asked");
+    assert_eq!(nonces.len(), nodes as usize - 1, "everybody is asked");
     (scene, nonces[0])
 }
 
@@ -207,6 +213,50 @@ fn a_partition_of_which_nobody_has_heard_anything_is_new() {
         at(2_000),
         &["n2 <- PreVote t1 last t0.i0", "n3 <- PreVote t1 last t0.i0"],
     );
+}
+
+#[test]
+fn a_partition_is_new_only_if_no_node_of_the_cluster_knows_of_it() {
+    // It moved to others, and all that it was founded with lost their disks.
+    let (mut scene, nonce) = wiped_among(3, 5);
+    told(&mut scene, 2, nonce, None, &[]);
+    told(&mut scene, 3, nonce, None, &[]);
+    told(&mut scene, 4, nonce, None, &[]);
+    let asked = ["n2 <- AskMemory", "n3 <- AskMemory", "n4 <- AskMemory"];
+    scene.tick(at(1_000), &[&asked[..], &["n5 <- AskMemory"]].concat());
+    let mut known = scene.clone();
+    told(&mut scene, 5, nonce, None, &["promised 0", "remembers"]);
+    // Whoever holds it, or did, knows that it has lived: then the others' word is waited for.
+    told(&mut known, 5, nonce, memory(7, 0, position(7, 4)), &[]);
+    known.tick(at(2_000), &["n2 <- AskMemory", "n3 <- AskMemory"]);
+    assert!(known.replication.is_asking());
+}
+
+#[test]
+fn a_learner_that_is_named_since_it_asked_need_not_remember() {
+    let (mut scene, nonce) = wiped_among(3, 4);
+    let join = |at, since| ReplicationMessage::Join {
+        configured: Configured {
+            configuration: Configuration {
+                learners: [node(1)].into(),
+                ..Configuration::of([node(2), node(3)])
+            },
+            at,
+        },
+        since,
+    };
+    // It may have learnt and voted by this entry already, or by one that is named for an earlier life.
+    scene.step(2, join(position(5, 9), None), &["n2 <- AskMemory"]);
+    let earlier = Some(nonce + 1);
+    scene.step(2, join(position(5, 9), earlier), &["n2 <- AskMemory"]);
+    assert!(scene.replication.is_asking());
+    let expected = ["log t6 for nobody", "begins at t5.i10"];
+    scene.step(2, join(position(5, 10), Some(nonce)), &expected);
+    assert!(!scene.replication.is_asking());
+    let refuses = ["n3 <= VoteReply t6 false promised 0"];
+    vote(&mut scene, 3, 6, position(5, 9), &refuses);
+    let grants = ["log t6 for n3", "n3 <= VoteReply t6 true promised 0"];
+    vote(&mut scene, 3, 6, position(5, 10), &grants);
 }
 
 #[test]

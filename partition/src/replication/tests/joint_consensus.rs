@@ -164,9 +164,56 @@ fn a_new_member_is_invited_learns_and_votes_once_it_has_caught_up() {
             "committed i4",
             "n2 <- Append t1 after t1.i4 [] commit i4",
             "n4 <- Append t1 after t1.i4 [] commit i4",
-            "n3 <- Removed 1 2 4 @t1.i4",
+            "n3 <- Removed 1 2 4 @t1.i4 as of t1.i4",
         ],
     );
+}
+
+#[test]
+fn a_learner_that_lost_its_memory_is_named_once_more() {
+    let mut scene = learning();
+    refused(&mut scene, &Change::Anew, &ChangeRefused::NothingChanges);
+    let ask = ReplicationMessage::AskMemory { nonce: 7 };
+    let memory = "n4 <= Memory t1 last t1.i2 promised 7 members 1 2 3, learning 4 @t1.i2";
+    scene.step(4, ask.clone(), &[memory]);
+    assert!(scene.replication.wants_naming_anew());
+    change(
+        &mut scene,
+        &Change::Anew,
+        &[
+            "log t1.i3 members 1 2 3, learning 4 promised 7",
+            "n2 <- Append t1 after t1.i2 [t1.i3] commit i2",
+            "n3 <- Append t1 after t1.i2 [t1.i3] commit i2",
+        ],
+    );
+    assert!(!scene.replication.wants_naming_anew());
+    scene.durable(1, 3, &[]);
+    let invited = |scene: &mut Scene, now, expected: &str| {
+        let mut out = Vec::new();
+        scene.now = now;
+        scene.replication.tick(now, Timestamp::ZERO, &mut out);
+        scene.replication.flush(now, &mut out);
+        let shown: Vec<String> = out.iter().map(show_effect).collect();
+        assert!(shown.iter().any(|shown| shown == expected), "{shown:?}");
+    };
+    // Not before that is committed.
+    let named = "n4 <- Join 1 2 3, learning 4 @t1.i3";
+    invited(&mut scene, at(10_300), named);
+    let mut out = Vec::new();
+    let appended = ReplicationMessage::Appended {
+        term: Term(1),
+        matched: LogIndex(3),
+    };
+    let now = scene.now;
+    (scene.replication).step(now, Timestamp::ZERO, node(2), appended, &mut out);
+    let named = "n4 <- Join 1 2 3, learning 4 @t1.i3, who asked before";
+    invited(&mut scene, at(10_600), named);
+    // Another life of it has asked nothing before.
+    let ask = ReplicationMessage::AskMemory { nonce: 8 };
+    scene.turn_unseen(|replication, out| {
+        replication.step(now, Timestamp::ZERO, node(4), ask, out);
+    });
+    assert!(scene.replication.wants_naming_anew());
 }
 
 #[test]
@@ -246,7 +293,7 @@ fn a_leader_that_leaves_follows_nobody_once_that_is_committed() {
             "n2 <- Append t1 after t1.i3 [] commit i3",
             "n3 <- Append t1 after t1.i3 [] commit i3",
             "follows nobody in t1",
-            "is removed by 2 3 @t1.i3",
+            "is removed by 2 3 @t1.i3 as of t1.i3",
         ],
     );
     scene.tick(at(60_000), &["n2 <- AskMemory", "n3 <- AskMemory"]);
@@ -348,6 +395,7 @@ fn new_member() -> Scene {
         configured: founded(2..=3),
         carried: Timestamp::ZERO,
         told: Some(told.clone()),
+        nodes: BTreeSet::new(),
         timing: TIMING,
         seed: 1,
         memory: Recollection::BegunAt(told.at),
@@ -392,10 +440,27 @@ fn a_new_member_does_not_believe_that_it_was_removed_before() {
             configuration: of(&[2, 3]),
             at,
         },
+        as_of: at,
     };
     scene.step(2, removed(position(3, 7)), &[]);
-    scene.step(2, removed(position(3, 9)), &["is removed by 2 3 @t3.i9"]);
+    scene.step(
+        2,
+        removed(position(3, 9)),
+        &["is removed by 2 3 @t3.i9 as of t3.i9"],
+    );
     scene.step(3, removed(position(3, 9)), &[]);
+}
+
+#[test]
+fn a_new_member_by_a_change_that_never_came_about_is_told_so() {
+    let mut scene = new_member();
+    let removed = |as_of| ReplicationMessage::Removed {
+        configured: founded(2..=3),
+        as_of,
+    };
+    scene.step(2, removed(position(3, 7)), &[]);
+    let expected = ["is removed by 2 3 @t0.i0 as of t4.i8"];
+    scene.step(2, removed(position(4, 8)), &expected);
 }
 
 #[test]
@@ -406,6 +471,7 @@ fn one_that_is_named_anew_does_not_go_while_it_hears_a_leader() {
             configuration: of(&[2, 4]),
             at: position(1, 2),
         },
+        as_of: position(1, 2),
     };
     // Its leader counts it in since the third entry, which has not come yet.
     let mut scene = Scene::new(3, 1, &[entry(1, 1, "a")]);
@@ -435,7 +501,7 @@ fn one_that_is_named_anew_does_not_go_while_it_hears_a_leader() {
     scene.step(4, removed.clone(), &[]);
     // No leader speaks to whoever is none.
     silent.now = at(20_000);
-    silent.step(4, removed, &["is removed by 2 4 @t1.i2"]);
+    silent.step(4, removed, &["is removed by 2 4 @t1.i2 as of t1.i2"]);
 }
 
 #[test]
@@ -455,7 +521,7 @@ fn one_that_hears_no_leader_goes_by_its_own_log() {
     scene.now = at(10_499);
     scene.turn(|_, _| {}, &[]);
     scene.now = at(10_500);
-    scene.turn(|_, _| {}, &["is removed by 2 4 @t1.i2"]);
+    scene.turn(|_, _| {}, &["is removed by 2 4 @t1.i2 as of t1.i2"]);
 }
 
 #[test]
@@ -477,7 +543,10 @@ fn whoever_asks_and_is_no_member_is_told() {
     // Not yet known to be committed.
     scene.step(3, ask.clone(), &["n3 <- PreVoteReply t1 false"]);
     scene.append(2, 1, position(1, 1), &[], 1, &["committed i1"]);
-    let told = ["n3 <- Removed 1 2 @t1.i1", "n3 <- PreVoteReply t1 false"];
+    let told = [
+        "n3 <- Removed 1 2 @t1.i1 as of t1.i1",
+        "n3 <- PreVoteReply t1 false",
+    ];
     scene.step(3, ask, &told);
 }
 

@@ -111,8 +111,16 @@ fn show_message(message: &ReplicationMessage) -> String {
             memory.promised.to_bits(),
             show_configured(&memory.configured)
         ),
-        M::Join { configured } => format!("Join {}", show_configured(configured)),
-        M::Removed { configured } => format!("Removed {}", show_configured(configured)),
+        M::Join { configured, since } => format!(
+            "Join {}{}",
+            show_configured(configured),
+            since.map(|_| ", who asked before").unwrap_or_default()
+        ),
+        M::Removed { configured, as_of } => format!(
+            "Removed {} as of {}",
+            show_configured(configured),
+            show(*as_of)
+        ),
     }
 }
 
@@ -183,7 +191,12 @@ fn show_effect(effect: &ReplicationEffect) -> String {
         E::DropSnapshot => "drop snapshot".to_owned(),
         E::Promised { promised } => format!("promised {}", promised.to_bits()),
         E::Remembered => "remembers".to_owned(),
-        E::Removed { configured } => format!("is removed by {}", show_configured(configured)),
+        E::Begins { at } => format!("begins at {}", show(*at)),
+        E::Removed { configured, as_of } => format!(
+            "is removed by {} as of {}",
+            show_configured(configured),
+            show(*as_of)
+        ),
         E::Committed { up_to } => format!("committed {up_to}"),
         E::BecameFollower { term, leader } => match leader {
             Some(leader) => format!("follows {leader} in {term}"),
@@ -224,6 +237,7 @@ impl Scene {
             configured: founded(1..=members),
             carried: Timestamp::ZERO,
             told: None,
+            nodes: BTreeSet::new(),
             timing: TIMING,
             seed: 1,
             memory: Recollection::Whole,

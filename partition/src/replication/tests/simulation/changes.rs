@@ -47,6 +47,7 @@ impl World {
         if !is_free {
             return;
         }
+        let wants_naming_anew = replication.wants_naming_anew();
         let wanted = match (present.is_joint(), &self.wanted) {
             (true, _) => present.voters.clone(),
             (false, Some(wanted)) => wanted.clone(),
@@ -55,6 +56,7 @@ impl World {
         let new: BTreeSet<NodeId> = wanted.difference(&present.voters).copied().collect();
         let change = match () {
             () if present.is_joint() => Change::Leave,
+            () if wants_naming_anew => Change::Anew,
             () if present.voters == wanted && present.learners.is_empty() => return,
             () if present.learners != new => Change::Learners(new),
             () => Change::Voters(wanted),
@@ -77,7 +79,7 @@ impl World {
     }
 
     /// A replica is no member any more: its machine drops it, and remembers since when.
-    pub(super) fn remove(&mut self, member: NodeId, configured: Configured) {
+    pub(super) fn remove(&mut self, member: NodeId, configured: Configured, as_of: LogPosition) {
         let founding = self.founding.clone();
         let machine = self.machine(member);
         let running = machine.running.take();
@@ -90,7 +92,7 @@ impl World {
         machine.disk = Disk {
             ceiling: old.ceiling,
             was_wiped: old.was_wiped,
-            removed: Some(configured),
+            removed: Some((configured, as_of)),
             removed_in: term.unwrap_or(old.term),
             configured: founding,
             ..Disk::default()
@@ -107,23 +109,41 @@ impl World {
         use ReplicationMessage as M;
         let removed = self.machines[&to].disk.removed.clone();
         match message {
-            M::Join { configured }
+            M::Join { configured, .. }
                 if removed
                     .as_ref()
-                    .is_none_or(|removed| configured.at > removed.at) =>
+                    .is_none_or(|(_, as_of)| configured.at > *as_of) =>
             {
                 self.begin(to, configured);
             }
             M::PreVote { .. } | M::Vote { .. } | M::AskMemory { .. } => {
-                if let Some(configured) = removed
+                if let M::AskMemory { nonce: nonce @ 1.. } = message {
+                    self.tell_memory(to, from, nonce);
+                }
+                if let Some((configured, as_of)) = removed
                     && !configured.configuration.has_member(from)
                 {
-                    let told = M::Removed { configured };
+                    let told = M::Removed { configured, as_of };
                     self.send(to, from, Packet::Message(told));
                 }
             }
             _ => {}
         }
+    }
+
+    fn tell_memory(&mut self, by: NodeId, to: NodeId, nonce: u64) {
+        let machine = self.machine(by);
+        let promised = machine.disk.ceiling.max(machine.told);
+        let term = machine.disk.removed_in;
+        let removed = machine.disk.removed.clone();
+        let memory = removed.map(|(configured, last)| wire::message::Memory {
+            term,
+            promised,
+            last,
+            configured,
+        });
+        let told = ReplicationMessage::Memory { nonce, memory };
+        self.send(by, to, Packet::Message(told));
     }
 
     fn begin(&mut self, member: NodeId, configured: Configured) {
@@ -154,9 +174,8 @@ impl World {
             );
         }
         for (member, machine) in &self.machines {
-            let is_whole = machine.disk.memory == Recollection::Whole;
             assert!(
-                present.has_member(*member) || !machine.disk.exists || !is_whole,
+                present.has_member(*member) || !machine.disk.exists,
                 "{member} is no member of {present:?}, and nobody tells it"
             );
         }
@@ -184,7 +203,7 @@ fn members_come_and_go_and_lose_their_memory() {
         world.faults.crashes = world.faults.crashes.max(3);
     });
     assert!(
-        deeds.wiped > 400 && deeds.changed > 200,
+        deeds.wiped > 400 && deeds.changed > 200 && deeds.named_anew > 0,
         "too little happened: {deeds:?}"
     );
 }

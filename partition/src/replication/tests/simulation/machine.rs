@@ -19,8 +19,8 @@ pub(super) struct Disk {
     pub(super) ceiling: Timestamp,
     /// It was wiped, and what it held before is not yet there again; or it is new.
     pub(super) memory: Recollection,
-    /// The configuration that removed the replica last.
-    pub(super) removed: Option<Configured>,
+    /// The configuration that removed the replica last, and up to where it is the last one.
+    pub(super) removed: Option<(Configured, LogPosition)>,
     /// The term in which it was.
     pub(super) removed_in: Term,
     /// It cannot know whether it held a replica before.
@@ -57,6 +57,7 @@ impl Disk {
                 self.ceiling = self.ceiling.max(*promised);
             }
             ReplicationEffect::Remembered => self.memory = Recollection::Whole,
+            ReplicationEffect::Begins { at } => self.memory = Recollection::BegunAt(*at),
             other => panic!("not a record: {other:?}"),
         }
     }

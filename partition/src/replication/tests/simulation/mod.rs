@@ -51,6 +51,8 @@ struct Deeds {
     changed: usize,
     begun: usize,
     removed: usize,
+    /// Learners that lost their memory and were named since.
+    named_anew: usize,
 }
 
 fn run(members: u32, seeds: std::ops::Range<u64>) -> Deeds {
@@ -87,6 +89,7 @@ fn run_with(
         sum.changed += deeds.changed;
         sum.begun += deeds.begun;
         sum.removed += deeds.removed;
+        sum.named_anew += deeds.named_anew;
     }
     sum
 }

@@ -122,6 +122,7 @@ impl World {
     pub(super) fn start_told(&mut self, member: NodeId, told: Option<Configured>) {
         let (seed, now) = (self.random.next_u64(), self.now);
         let commit = self.known_committed(member);
+        let nodes = self.machines.keys().copied().collect();
         let machine = self.machine(member);
         let disk = &machine.disk;
         let config = ReplicationConfig {
@@ -129,6 +130,7 @@ impl World {
             configured: disk.configured.clone(),
             carried: disk.carried,
             told,
+            nodes,
             timing: TIMING,
             seed,
             memory: disk.memory,
@@ -237,7 +239,11 @@ impl World {
         let (mut records, mut held) = (Vec::from_iter(record), Vec::new());
         for effect in effects {
             match effect {
-                E::Removed { configured } => return self.remove(member, configured),
+                E::Removed { configured, as_of } => return self.remove(member, configured, as_of),
+                E::Begins { .. } => {
+                    self.deeds.named_anew += 1;
+                    records.push(Record::Effect(effect));
+                }
                 E::LogEntry(_) | E::LogHardState { .. } | E::Remembered => {
                     records.push(Record::Effect(effect));
                 }
