@@ -4,7 +4,7 @@
 use super::{StoredVersions, Violation};
 use bytes::Bytes;
 use clock::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use wire::ids::{LogIndex, NodeId, PartitionId};
 use wire::keys::{Key, RangeMap};
 use wire::message::{MapAnswer, NodeStatus, ReplicaRole};
@@ -123,15 +123,17 @@ pub fn check_cluster(state: &ClusterState) -> Result<(), Violation> {
         }
     }
     check_leaders(state)?;
+    check_members(state)?;
+    let ever_there = state.versions();
     for replica in &state.replicas {
-        check_retained(replica)?;
+        check_retained(replica, &ever_there)?;
     }
     check_equal(state)?;
     check_nothing_left(state)
 }
 
 /// Reads at or above the horizon find what they would find if nothing had ever been removed.
-fn check_retained(replica: &ReplicaContents) -> Result<(), Violation> {
+fn check_retained(replica: &ReplicaContents, ever_there: &StoredVersions) -> Result<(), Violation> {
     for (key, removed) in &replica.removed {
         let left = replica
             .versions
@@ -141,13 +143,14 @@ fn check_retained(replica: &ReplicaContents) -> Result<(), Violation> {
         let is_left = |at: &Timestamp| left.iter().any(|(timestamp, _)| timestamp == at);
         let newest_removed = removed.iter().rfind(|(timestamp, _)| !is_left(timestamp));
         let newest_removed = newest_removed.map(|(timestamp, value)| (*timestamp, value));
-        let at_horizon = left
-            .iter()
-            .rfind(|(timestamp, _)| *timestamp <= replica.horizon);
         let Some((timestamp, value)) = newest_removed else {
             continue;
         };
-        let is_hidden = at_horizon.is_some_and(|(newer, _)| *newer >= timestamp);
+        // By what is left here, or by what the others removed before this replica began: a node that held
+        // one before knows what went with that, and not that it was deleted since.
+        let all = ever_there.get(key).map_or(&[][..], |versions| versions);
+        let hides = |at: &Timestamp| *at > timestamp && *at <= replica.horizon;
+        let is_hidden = all.iter().any(|(at, _)| hides(at));
         if timestamp > replica.horizon || (value.is_some() && !is_hidden) {
             let why = format!(
                 "{} removed {value:?} of {key} at {timestamp} although reads at the horizon, {}, find it; left is {left:?}",
@@ -172,6 +175,31 @@ fn check_leaders(state: &ClusterState) -> Result<(), Violation> {
             Err(Violation::new(PROPERTY, &[], why))
         }
     }
+}
+
+/// Whoever is a member by the leader's log holds a replica, and nobody else does.
+fn check_members(state: &ClusterState) -> Result<(), Violation> {
+    let all = || {
+        (state.statuses.iter()).flat_map(|status| {
+            status
+                .replicas
+                .iter()
+                .map(move |replica| (status.node, replica))
+        })
+    };
+    for (leader, of_leader) in all().filter(|(_, replica)| replica.role == ReplicaRole::Leader) {
+        let partition = of_leader.descriptor.partition;
+        let holders = all().filter(|(_, replica)| replica.descriptor.partition == partition);
+        let holders: BTreeSet<NodeId> = holders.map(|(node, _)| node).collect();
+        let members = of_leader.configuration.members();
+        if holders != members {
+            let why = format!(
+                "{partition} has the members {members:?} by its leader {leader}, and lies on {holders:?}"
+            );
+            return Err(Violation::new(PROPERTY, &[], why));
+        }
+    }
+    Ok(())
 }
 
 /// Records and markers are kept only while something of their transaction may still come.
@@ -285,6 +313,17 @@ mod tests {
             .versions
             .insert(key("b"), vec![(ts(10), Some("z".into()))]);
         assert_eq!(verdict(vec![superseded]), Ok(()));
+        // What went with a replica was deleted, and swept, by the others before the next one began here.
+        let began_anew = removed(10, 7, Some("y"));
+        let mut others = removed(10, 9, None);
+        others.node = NodeId(2);
+        let both = vec![began_anew, others];
+        assert_eq!(verdict(both.clone()), Ok(()));
+        let mut too_soon = both;
+        for replica in &mut too_soon {
+            replica.horizon = ts(8);
+        }
+        assert!(verdict(too_soon).is_err());
     }
 
     #[test]

@@ -37,8 +37,8 @@ pub enum Mixture {
     LateMessages,
     /// Disks that are lost at the worst moment: the mixture in which a node's memory matters most.
     LostMemory,
-    /// Everything, and partitions that get other members meanwhile. Kept out of the swarm as long as it finds
-    /// what is not mended (`docs/next.md`).
+    /// Partitions that get other members again and again, beside everything else or a little of it: the
+    /// mixture in which it matters most who is counted.
     Members,
     /// Clocks that leave their bounds, beside crashes and cuts: real time orders nothing then, and all
     /// else must hold.
@@ -297,7 +297,7 @@ fn draw_size(seed: u64, wanted: &SimulationOptions) -> (usize, u8) {
     let mut random = SplitMix64::new(seed ^ 0x0073_697a_6500);
     let swarm = wanted.mixture == Mixture::Swarm;
     let nodes = match random.below(8) {
-        _ if wanted.mixture == Mixture::Members => 5,
+        number if wanted.mixture == Mixture::Members => 3 + number as usize % 3,
         0 if swarm => 5,
         _ => 3,
     };
@@ -494,7 +494,16 @@ fn draw_faults(random: &mut SplitMix64, mixture: Mixture) -> Vec<FaultKind> {
         return [often, others].concat();
     }
     let mut kinds = FaultKind::ALL.to_vec();
-    if mixture != Mixture::Members {
+    if mixture == Mixture::Members {
+        let most = [kinds.len() as u64, 4][random.below(2) as usize];
+        while kinds.len() as u64 > most {
+            kinds.remove(random.below(kinds.len() as u64) as usize);
+        }
+        let often = 1 + kinds.len() / 4;
+        kinds.extend(vec![FaultKind::Members; often]);
+        return kinds;
+    }
+    if mixture != Mixture::Swarm {
         kinds.retain(|kind| *kind != FaultKind::Members);
     }
     // Now and then nothing fails but a few kinds: what they do is not drowned by the rest.
