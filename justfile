@@ -17,6 +17,10 @@ test *arguments='--workspace':
 simulate *arguments:
     cargo run --release --locked -p horolog -- verify simulate {{ arguments }}
 
+# Each rule broken on purpose, and what notices it: just mutants --only NoEndedMarker --shrink
+mutants *arguments:
+    cargo run --release --locked -p integration --features mutants --example mutants -- {{ arguments }}
+
 # Throughput and latency: just bench transfer --dev
 bench *arguments:
     cargo run --release --locked -p horolog -- bench {{ arguments }}

@@ -23,6 +23,7 @@
 //! What a real process cannot be made to suffer (unsynced writes lost, torn sectors, clocks that lie)
 //! the simulation does.
 //!
+//! `HOROLOG_KILLS` kills all nodes so often while acknowledged writes are noted down.
 //! `HOROLOG_SOAK_SECONDS` makes the soak long enough for figures.
 //! `HOROLOG_E2E_SECONDS` and `HOROLOG_E2E_CLIENTS` make the transfers run longer, and with more clients;
 //! `HOROLOG_E2E_GAP_MAX_MS` and `HOROLOG_E2E_GAP_MEDIAN_MS` say how long a partition may be silent after

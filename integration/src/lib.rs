@@ -8,9 +8,11 @@
 //! | [`history`] | what they did and were told |
 //! | [`recording`] | the same as others record it, for `horolog verify check` |
 //! | [`checker`] | the properties, one a file |
+//! | [`fuzz`] | inputs that are nearly right, for parsers |
 //! | [`io`] | many seeds on a few threads |
 
 pub mod checker;
+pub mod fuzz;
 pub mod history;
 pub mod io;
 #[cfg(feature = "mutants")]

@@ -51,4 +51,6 @@ pub enum Mutant {
     CompactionAboveHorizon,
     /// A rule of a partition.
     Partition(partition::Mutant),
+    /// A rule of the coordinator.
+    Coordinator(txn::Mutant),
 }

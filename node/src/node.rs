@@ -319,6 +319,11 @@ impl Node {
             start,
             seed: self.random.next_u64(),
             timing: txn::GatewayTiming::default(),
+            #[cfg(feature = "mutants")]
+            mutant: match self.config.mutant {
+                Some(crate::Mutant::Coordinator(mutant)) => Some(mutant),
+                _ => None,
+            },
         });
         let channel = PartitionChannel::new(start, self.config.timing.resend_after);
         // What an earlier life may have acknowledged; this one has acknowledged nothing before it was a

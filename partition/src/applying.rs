@@ -55,10 +55,16 @@ impl Replica {
         for effect in effects {
             #[cfg(feature = "mutants")]
             let ended = self.unmarked(&effect);
+            #[cfg(feature = "mutants")]
+            let committed = self.unrecorded(&effect);
             self.state.apply(entry.index, effect, changes, released);
             #[cfg(feature = "mutants")]
             if let Some(id) = ended {
                 self.state.forget_marker(id, changes);
+            }
+            #[cfg(feature = "mutants")]
+            if let Some(id) = committed {
+                self.state.forget_outcome(id);
             }
         }
         if let Some(leadership) = &mut self.leadership {
@@ -71,6 +77,13 @@ impl Replica {
         let resolves = matches!(effect, effects::Effect::Resolve { .. });
         let mutant = self.mutant == Some(crate::Mutant::NoEndedMarker);
         effect.transaction().filter(|_| resolves && mutant)
+    }
+
+    #[cfg(feature = "mutants")]
+    fn unrecorded(&self, effect: &effects::Effect) -> Option<wire::ids::TransactionId> {
+        let commits = matches!(effect, effects::Effect::Commit { .. });
+        let mutant = self.mutant == Some(crate::Mutant::CommitWithoutOutcome);
+        effect.transaction().filter(|_| commits && mutant)
     }
 
     fn hold_back(&mut self, changes: Changes) {

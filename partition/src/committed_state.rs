@@ -595,6 +595,12 @@ impl CommittedState {
         self.drop_marker(id, changes, &mut Released::default());
     }
 
+    /// Forgets an outcome that must be kept, in memory.
+    #[cfg(feature = "mutants")]
+    pub(crate) fn forget_outcome(&mut self, id: TransactionId) {
+        self.outcomes.remove(&id);
+    }
+
     /// Moves `closed` up and forgets what nothing can ask for any more.
     ///
     /// What is prepared, and records that staged or committed something, stay until they are resolved;

@@ -32,4 +32,16 @@ pub enum Mutant {
     HorizonAboveRetention,
     /// A record is changed whatever its limit is (R5).
     LimitNotCompared,
+    /// A refresh finds nothing changed, whatever was (R5).
+    RefreshChecksNothing,
+    /// A refresh does not count another's lock or entry under way as a change (R5).
+    RefreshIgnoresLocks,
+    /// The same attempt again is evaluated anew (R5).
+    PreparedAnew,
+    /// What a transaction read is not protected up to its commit timestamp (R4).
+    ReadsNotRaised,
+    /// A commit in one partition leaves no outcome (R4, R10).
+    CommitWithoutOutcome,
+    /// A write does not wait for another's prepared lock on its key (R4).
+    WritesPastLock,
 }

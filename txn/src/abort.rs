@@ -45,6 +45,12 @@ pub(crate) struct RecordStep {
 impl Coordinator {
     /// Ends the attempt under way through the record.
     pub(crate) fn settle(&mut self, turn: &mut Turn, intent: Intent) -> Flow {
+        #[cfg(feature = "mutants")]
+        if intent == Intent::Close && turn.is(crate::Mutant::AbortedBeforeDurable) {
+            let failure = self.failure.take();
+            let failure = failure.unwrap_or_else(|| Failure::new(AbortReason::Closed));
+            return self.finish_aborted(turn, failure, true);
+        }
         let change = match intent {
             Intent::Retry { .. } => RecordChange::Abort {
                 attempt: self.attempt(),

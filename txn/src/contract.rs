@@ -20,6 +20,9 @@ pub struct GatewayConfig {
     pub seed: u64,
     /// Its waits.
     pub timing: GatewayTiming,
+    /// A rule that it does not keep.
+    #[cfg(feature = "mutants")]
+    pub mutant: Option<crate::Mutant>,
 }
 
 /// How long a gateway waits for what.

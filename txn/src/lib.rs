@@ -35,6 +35,8 @@ mod held_locks;
 mod hot_keys;
 mod job;
 mod locking;
+#[cfg(feature = "mutants")]
+mod mutant;
 mod one_partition;
 mod outcome;
 mod patient_asks;
@@ -53,3 +55,5 @@ pub use contract::{
     ClientTag, GatewayConfig, GatewayContext, GatewayEffect, GatewayEvent, GatewayTiming,
 };
 pub use gateway::Gateway;
+#[cfg(feature = "mutants")]
+pub use mutant::Mutant;

@@ -310,6 +310,11 @@ impl<'c> Turn<'_, 'c> {
     /// A timestamp from the clock (R1).
     pub(crate) fn draw(&mut self) -> Result<Timestamp, RequestError> {
         self.check_clock()?;
+        #[cfg(feature = "mutants")]
+        if self.is(crate::Mutant::SnapshotFromMiddle) {
+            let (earliest, latest) = (self.cx.now.earliest(), self.cx.now.latest());
+            return Ok(earliest.plus(latest.since(earliest) / 2));
+        }
         self.cx
             .clock
             .timestamp(self.cx.now)
@@ -318,6 +323,11 @@ impl<'c> Turn<'_, 'c> {
                 why: why.to_string(),
                 begun: false,
             })
+    }
+
+    #[cfg(feature = "mutants")]
+    pub(crate) fn is(&self, mutant: crate::Mutant) -> bool {
+        self.list.config.mutant == Some(mutant)
     }
 
     /// The timestamp of a snapshot: drawn, or the client's own if it is not too far ahead.

@@ -254,6 +254,10 @@ impl SnapshotRead {
             at: self.at,
             results: results.collect(),
         };
+        #[cfg(feature = "mutants")]
+        if turn.is(crate::Mutant::YoungerVersionRevealed) {
+            self.depends_on = clock::Timestamp::ZERO;
+        }
         turn.answer(self.client, Ok(answer), self.depends_on);
         Flow::Over
     }

@@ -167,6 +167,10 @@ impl Coordinator {
     fn prepare(&mut self, turn: &mut Turn) -> Flow {
         let keys = self.plan.locked_keys(&self.commit);
         self.limit = self.plan.limit(self.r);
+        #[cfg(feature = "mutants")]
+        if turn.is(crate::Mutant::UnboundedLimit) {
+            self.limit = Timestamp::MAX;
+        }
         self.has_prepared = true;
         let anchor = self.anchor_of_plan();
         let mut preparing = Preparing::default();
@@ -291,6 +295,10 @@ impl Coordinator {
             );
         }
         self.tell_committed(turn, c);
+        #[cfg(feature = "mutants")]
+        if turn.is(crate::Mutant::ResolvedBeforeRecord) {
+            self.order_resolve(turn, wire::message::Decision::Committed(c), false);
+        }
         self.record_committed(turn, c)
     }
 

@@ -273,6 +273,41 @@ mod tests {
     }
 
     #[test]
+    fn any_line_is_a_command_or_a_mistake_with_words() {
+        let lines = include_str!("../../tests/corpus/lines.txt");
+        let corpus: Vec<Vec<u8>> = lines.lines().map(|line| line.into()).collect();
+        let mut random = wire::SplitMix64::new(1);
+        let (mut read_lines, mut wrong) = (0, 0);
+        for _ in 0..integration::io::fuzz_cases() {
+            let line = integration::fuzz::mutated(&mut random, &corpus);
+            let line = String::from_utf8_lossy(&line);
+            let Ok(words) = words(&line) else {
+                wrong += 1;
+                continue;
+            };
+            match Line::try_parse_from(words) {
+                Ok(Line::Data(DataCommand::Txn(txn))) => {
+                    read_lines += 1;
+                    for statement in &txn.statements {
+                        if let Err(why) = crate::operations::parse_statement(statement) {
+                            assert!(!why.to_string().is_empty(), "{statement}");
+                        }
+                    }
+                }
+                Ok(_) => read_lines += 1,
+                Err(why) => {
+                    wrong += 1;
+                    assert!(!why.to_string().is_empty(), "{line}");
+                }
+            }
+        }
+        assert!(
+            read_lines > 100 && wrong > 100,
+            "{read_lines} commands, {wrong} mistakes"
+        );
+    }
+
+    #[test]
     fn wrong_lines_say_so_and_help_is_no_error() {
         assert!(read("put a").unwrap_err().use_stderr());
         assert!(read("nonsense").unwrap_err().use_stderr());

@@ -1,6 +1,9 @@
-//! Writers note down what was acknowledged; all nodes are killed at once, twice; nothing is missing.
+//! Writers note down what was acknowledged; all nodes are killed at once while they write at full speed, twice;
+//! nothing is missing. `HOROLOG_KILLS=100 cargo test --release -p horolog --test processes
+//! acknowledged_writes -- --nocapture` does it a hundred times, and looks for everything after each.
 
 use super::io::{Cluster, story, until};
+use super::transfers::from_environment;
 use clock::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,8 +20,10 @@ const PARTITIONS: [&str; 4] = ["a", "h", "o", "z"];
 const WRITES_BETWEEN_KILLS: usize = 400;
 /// For those.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(20);
-/// The deaths of all nodes.
-const DEATHS: usize = 2;
+/// The deaths of all nodes, unless others are asked for.
+const DEATHS: u64 = 2;
+/// What each more may take, with all that is read after it.
+const EACH_DEATH_MAX: Duration = Duration::from_secs(20);
 
 /// What the writers know.
 #[derive(Debug, Default)]
@@ -60,7 +65,9 @@ fn value_of(key: &str) -> String {
 
 #[tokio::test]
 async fn acknowledged_writes_survive_the_death_of_all_nodes_at_once() {
-    story(Duration::ZERO, async {
+    let deaths = from_environment("HOROLOG_KILLS", DEATHS);
+    let more = EACH_DEATH_MAX * deaths.saturating_sub(DEATHS) as u32;
+    story(more, async move {
         let mut cluster = Cluster::found(&["--partitions", "4"]).await;
         let notes = SharedNotes::default();
         let stop = Arc::new(AtomicBool::new(false));
@@ -69,7 +76,7 @@ async fn acknowledged_writes_survive_the_death_of_all_nodes_at_once() {
             let client = connect(&cluster).await;
             writers.spawn(write(client, number, notes.clone(), stop.clone()));
         }
-        for death in 1..=DEATHS {
+        for death in 1..=deaths {
             notes.grow().await;
             cluster.kill_all();
             let known = notes.open().acknowledged.clone();

@@ -109,6 +109,12 @@ impl Evaluator<'_> {
         let known = marker.state.attempt();
         let is_later = prepare.attempt.number > known.number;
         match &marker.state {
+            #[cfg(feature = "mutants")]
+            MarkerState::Prepared(share)
+                if share.attempt == prepare.attempt && self.is(crate::Mutant::PreparedAnew) =>
+            {
+                Ok(())
+            }
             MarkerState::Prepared(share) if share.attempt == prepare.attempt => {
                 let limit = self.limit_of(prepare);
                 Err(PartitionReply::Prepared(prepared(share, limit)).into())

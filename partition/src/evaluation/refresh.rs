@@ -16,7 +16,13 @@ impl Evaluator<'_> {
         for range in &refresh.reads {
             self.cache.raise(range, refresh.to, reader);
         }
+        #[cfg(feature = "mutants")]
+        if self.is(crate::Mutant::RefreshChecksNothing) {
+            return Ok(answer(None));
+        }
         let in_the_way = self.first_in_the_way(refresh);
+        #[cfg(feature = "mutants")]
+        let in_the_way = in_the_way.filter(|_| !self.is(crate::Mutant::RefreshIgnoresLocks));
         if in_the_way.is_some() {
             return Ok(answer(in_the_way));
         }

@@ -141,6 +141,10 @@ impl Evaluator<'_> {
             }
         }
         for range in share.reads {
+            #[cfg(feature = "mutants")]
+            if self.is(crate::Mutant::ReadsNotRaised) {
+                continue;
+            }
             self.cache.raise(range, at, reader);
         }
         for guard in share.guards {

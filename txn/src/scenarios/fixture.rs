@@ -181,6 +181,8 @@ impl Scenario {
         clock.raise_ceiling(at(100_000_000));
         Scenario {
             gateway: Gateway::new(GatewayConfig {
+                #[cfg(feature = "mutants")]
+                mutant: None,
                 me: NodeId(1),
                 start: 1,
                 seed: 1,

@@ -76,6 +76,8 @@ pub(super) struct World {
 
 fn new_gateway(node: usize, start: u32) -> Gateway {
     Gateway::new(GatewayConfig {
+        #[cfg(feature = "mutants")]
+        mutant: None,
         me: NodeId(node as u32 + 1),
         start,
         seed: u64::from(start),
