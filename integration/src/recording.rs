@@ -309,7 +309,8 @@ mod tests {
     #[test]
     fn the_checkers_of_verify_pass_what_a_run_recorded() {
         let options = SimulationOptions {
-            duration: Duration::from_secs(4),
+            // Long enough for a hundred transactions between the faults that any seed may draw.
+            duration: Duration::from_secs(10),
             acknowledged_min: 100,
             faults_min: 0,
             ..SimulationOptions::default()
