@@ -4,15 +4,20 @@
 //! Whoever names an id at or above it is kept waiting while the row is read, through this node's own gateway:
 //! rows under an id that nobody has yet would be found by whoever creates a keyspace with it later.
 //!
+//! The row is read once when the node has started, so that as a rule nobody waits: whoever does depends on the
+//! partition of the row, though it asked for another one.
+//!
 //! Invariant: a request is refused by a read only that was begun after the request came. One that was under way
 //! may have seen the moment before another client created the keyspace.
 
 use cluster::consistent_core::keyspace_next_key;
+use std::time::Duration;
 use txn::ClientTag;
 use wire::ids::KeyspaceId;
-use wire::keys::{DEFAULT_KEYSPACE, Key, KeyRange};
+use wire::keys::{DEFAULT_KEYSPACE, KEY_BYTES_MAX, Key, KeyRange, TRANSACTION_BYTES_MAX};
 use wire::message::{
-    ClientAnswer, ClientReply, ClientRequest, ReadRequest, ReadResult, RequestError, Snapshot,
+    ClientAnswer, ClientReply, ClientRequest, OperationKind, ReadRequest, ReadResult, RequestError,
+    Snapshot,
 };
 
 /// The numbers of these reads on the node's own connection begin here; others do not lie above it and below
@@ -21,6 +26,10 @@ const FIRST_NUMBER: u64 = 1 << 62;
 pub(crate) const NUMBERS_END: u64 = 1 << 63;
 /// So many requests wait at a time; one more is to be sent again.
 const WAITING_MAX: usize = 1_000;
+/// So many bytes of them; one more is to be sent again.
+const WAITING_BYTES_MAX: usize = TRANSACTION_BYTES_MAX;
+/// The first read, if it failed, is made again after this.
+const READ_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// When it is to be sent again, milliseconds.
 const RETRY_MS: u32 = 50;
 
@@ -46,6 +55,9 @@ pub(crate) enum Judged {
 pub(crate) struct Keyspaces {
     /// The next id that is given, when it was read last. It only rises.
     next: KeyspaceId,
+    /// The row was read once.
+    is_read: bool,
+    due_at: Duration,
     waiting: Vec<Waiting>,
     /// Requests that came so far.
     came: u64,
@@ -58,6 +70,8 @@ impl Default for Keyspaces {
     fn default() -> Keyspaces {
         Keyspaces {
             next: KeyspaceId(DEFAULT_KEYSPACE.0 + 1),
+            is_read: false,
+            due_at: Duration::ZERO,
             waiting: Vec::new(),
             came: 0,
             under_way: None,
@@ -77,7 +91,12 @@ impl Keyspaces {
         if keyspace < self.next {
             return Some(Judged::GoesOn(client, request));
         }
-        if self.waiting.len() >= WAITING_MAX {
+        let bytes: usize = self
+            .waiting
+            .iter()
+            .map(|waiting| size(&waiting.request))
+            .sum();
+        if self.waiting.len() >= WAITING_MAX || bytes + size(&request) > WAITING_BYTES_MAX {
             let error = RequestError::Overloaded { retry_ms: RETRY_MS };
             return Some(Judged::Refused(client, error));
         }
@@ -92,10 +111,12 @@ impl Keyspaces {
     }
 
     /// The read that is due now, with its number.
-    pub(crate) fn due(&mut self) -> Option<(u64, ClientRequest)> {
-        if self.under_way.is_some() || self.waiting.is_empty() {
+    pub(crate) fn due(&mut self, now: Duration) -> Option<(u64, ClientRequest)> {
+        let is_first = !self.is_read && self.due_at <= now;
+        if self.under_way.is_some() || (self.waiting.is_empty() && !is_first) {
             return None;
         }
+        self.due_at = now + READ_AGAIN_AFTER;
         let number = self.next_number;
         self.next_number += 1;
         self.under_way = Some((number, self.came));
@@ -145,7 +166,10 @@ impl Keyspaces {
 
     fn learn(&mut self, results: &[ReadResult]) -> Result<(), RequestError> {
         let row = match results {
-            [ReadResult::Value(None)] => return Ok(()),
+            [ReadResult::Value(None)] => {
+                self.is_read = true;
+                return Ok(());
+            }
             [ReadResult::Value(Some(row))] => row,
             other => unreachable!("one key was asked for, not {other:?}"),
         };
@@ -158,15 +182,34 @@ impl Keyspaces {
             return Err(RequestError::Invalid { why });
         };
         self.next = self.next.max(KeyspaceId(next));
+        self.is_read = true;
         Ok(())
     }
 
-    /// Nobody waits for an answer to these any more. A commit goes on without its client.
+    /// Nobody waits for an answer to these any more. Of a commit nothing has begun here; if it was begun
+    /// elsewhere, it is ended there.
     pub(crate) fn on_client_gone(&mut self, connection: u64) {
-        self.waiting.retain(|waiting| {
-            waiting.client.connection != connection
-                || matches!(waiting.request, ClientRequest::Commit(_))
-        });
+        self.waiting
+            .retain(|waiting| waiting.client.connection != connection);
+    }
+}
+
+/// The size of what a request holds, bytes.
+fn size(request: &ClientRequest) -> usize {
+    match request {
+        ClientRequest::Read { requests, .. } => requests.len() * KEY_BYTES_MAX,
+        ClientRequest::Commit(commit) => {
+            let guards = commit.guards.len() * KEY_BYTES_MAX;
+            let operations = commit.operations.iter().map(|operation| {
+                let value = match &operation.kind {
+                    OperationKind::Put(value) | OperationKind::Append(value) => value.len(),
+                    _ => 0,
+                };
+                operation.key.bytes().len() + value
+            });
+            guards + operations.sum::<usize>()
+        }
+        _ => 0,
     }
 }
 
@@ -228,9 +271,9 @@ mod tests {
     }
 
     fn read(keyspaces: &mut Keyspaces) -> u64 {
-        let (number, _) = keyspaces.due().expect("it is due");
+        let (number, _) = keyspaces.due(Duration::ZERO).expect("it is due");
         assert!(Keyspaces::has_asked(number));
-        assert!(keyspaces.due().is_none(), "one at a time");
+        assert!(keyspaces.due(Duration::ZERO).is_none(), "one at a time");
         number
     }
 
@@ -254,7 +297,9 @@ mod tests {
         let mut keyspaces = Keyspaces::default();
         assert_eq!(ask(&mut keyspaces, 1, 0).as_deref(), Some("1 goes on"));
         assert_eq!(ask(&mut keyspaces, 2, 1).as_deref(), Some("2 goes on"));
-        assert!(keyspaces.due().is_none(), "nobody waits");
+        let first = read(&mut keyspaces);
+        assert_eq!(next_is(&mut keyspaces, first, None), [""; 0]);
+        assert!(keyspaces.due(READ_AGAIN_AFTER).is_none(), "nobody waits");
         assert_eq!(ask(&mut keyspaces, 3, 2), None);
         assert_eq!(ask(&mut keyspaces, 4, 3), None);
         let number = read(&mut keyspaces);
@@ -300,9 +345,16 @@ mod tests {
         let error = RequestError::Overloaded { retry_ms: 1 };
         let judged = keyspaces.on_reply(number, Err(error));
         assert_eq!(judged.len(), WAITING_MAX);
-        assert!(keyspaces.due().is_none(), "nobody waits any more");
+        assert!(
+            keyspaces.due(Duration::ZERO).is_none(),
+            "nobody waits any more"
+        );
+        assert!(
+            keyspaces.due(READ_AGAIN_AFTER).is_some(),
+            "the first read failed"
+        );
         assert_eq!(ask(&mut keyspaces, 6_000, 2), None);
         keyspaces.on_client_gone(1);
-        assert!(keyspaces.due().is_none(), "who is gone does not wait");
+        assert!(keyspaces.waiting.is_empty(), "who is gone does not wait");
     }
 }

@@ -206,7 +206,10 @@ impl SnapshotRead {
             PartitionReply::Read(answer) => {
                 self.depends_on = self.depends_on.max(answer.depends_on);
                 if let Err(why) = self.take(&places, answer.results) {
-                    return self.fail(turn, why);
+                    // That it is too much tells of the versions that were found.
+                    self.abandon(turn);
+                    turn.answer(self.client, Err(why), self.depends_on);
+                    return Flow::Over;
                 }
                 self.send(turn, places);
                 self.maybe_finish(turn)

@@ -26,7 +26,7 @@ use clock::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use wire::ids::PartitionId;
-use wire::keys::Key;
+use wire::keys::{Key, READ_BYTES_MAX};
 use wire::message::{
     AbortReason, PartitionError, PartitionReply, PartitionRequest, Prepare, Prepared, Read,
     ReadAnswer, ReadRequest, ReadResult, RecordChange, RecordState, Refusal, RequestNumber,
@@ -134,6 +134,14 @@ impl Coordinator {
             PartitionError::LockWait { key, rival } => {
                 self.failure = Some(Failure::new(AbortReason::Contention { key, rival }));
                 self.back_off(turn)
+            }
+            // It would be again.
+            PartitionError::ReadTooLarge { key } => {
+                let why = format!(
+                    "up to here the values that guards depend on have more than {READ_BYTES_MAX} bytes \
+                     (64 MiB): divide the transaction"
+                );
+                self.fail(turn, Failure::new(AbortReason::Operation { key, why }))
             }
             _ => self.back_off(turn),
         }

@@ -36,13 +36,18 @@ impl Node {
         for judged in judged {
             match judged {
                 Judged::GoesOn(client, request) => {
+                    // Something may have come up while it waited.
+                    if let Err(error) = self.check_serving(now, &request) {
+                        self.answer(now, client, Err(error));
+                        continue;
+                    }
                     let event = GatewayEvent::Client { client, request };
                     self.work.push_back(Work::Gateway(event));
                 }
                 Judged::Refused(client, error) => self.answer(now, client, Err(error)),
             }
         }
-        if let Some((number, request)) = self.keyspaces.due() {
+        if let Some((number, request)) = self.keyspaces.due(now.monotonic) {
             self.ask_own_gateway(number, request);
         }
     }

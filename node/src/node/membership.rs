@@ -152,7 +152,8 @@ impl Node {
             return;
         }
         let due = self.registry.due(now, &mut self.random).into_iter();
-        let due: Vec<_> = due.chain(self.settings.due(now)).collect();
+        let due = due.chain(self.settings.due(now));
+        let due: Vec<_> = due.chain(self.keyspaces.due(now.monotonic)).collect();
         for (number, request) in due {
             self.ask_own_gateway(number, request);
         }

@@ -127,6 +127,18 @@ impl StoreAnswers {
         self.bytes = results.map(|(result, _)| result.bytes()).sum();
     }
 
+    /// The newest version in it: whoever is told of their size depends on that.
+    fn newest(&self) -> Timestamp {
+        let newest_of = |result: &StoreResult| match result {
+            StoreResult::Version(row) => row.as_ref().map(|row| row.timestamp),
+            StoreResult::Rows { rows, .. } => rows.iter().map(|row| row.timestamp).max(),
+            _ => None,
+        };
+        let results = self.answers.values();
+        let newest = results.filter_map(|(result, _)| newest_of(result)).max();
+        newest.unwrap_or_default()
+    }
+
     /// Whether nothing more may be asked for the request.
     fn is_full(&self) -> bool {
         self.bytes >= READ_BYTES_MAX
@@ -232,7 +244,8 @@ impl Evaluator<'_> {
                     key: key.clone(),
                     rival,
                 };
-                self.give_up(request, refusal, PartitionError::LockWait { key, rival })
+                let error = PartitionError::LockWait { key, rival };
+                self.give_up(request, refusal, Timestamp::ZERO, error)
             }
             Verdict::Wait(WaitFor::Lock { key, rival }) => match self.crowded_out {
                 Some(waiting) => {
@@ -240,7 +253,8 @@ impl Evaluator<'_> {
                         key: key.clone(),
                         waiting,
                     };
-                    self.give_up(request, refusal, PartitionError::HotKey { key, waiting })
+                    let error = PartitionError::HotKey { key, waiting };
+                    self.give_up(request, refusal, Timestamp::ZERO, error)
                 }
                 None => Verdict::Wait(WaitFor::Lock { key, rival }),
             },
@@ -252,7 +266,13 @@ impl Evaluator<'_> {
                          {READ_BYTES_MAX} bytes (64 MiB): divide the transaction"
                     ),
                 };
-                self.give_up(request, refusal, PartitionError::ReadTooLarge { key })
+                let found = self.answers.newest();
+                self.give_up(
+                    request,
+                    refusal,
+                    found,
+                    PartitionError::ReadTooLarge { key },
+                )
             }
             verdict => verdict,
         }
@@ -263,13 +283,12 @@ impl Evaluator<'_> {
         &self,
         request: &PartitionRequest,
         refusal: Refusal,
+        depends_on: Timestamp,
         error: PartitionError,
     ) -> Verdict {
         match request {
-            PartitionRequest::Commit(commit) => {
-                self.refuse_commit(commit, refusal, Timestamp::ZERO)
-            }
-            PartitionRequest::Prepare(_) => prepare::refused(refusal, Timestamp::ZERO),
+            PartitionRequest::Commit(commit) => self.refuse_commit(commit, refusal, depends_on),
+            PartitionRequest::Prepare(_) => prepare::refused(refusal, depends_on),
             _ => Verdict::Reply(PartitionReply::Error(error)),
         }
     }

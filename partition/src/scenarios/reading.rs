@@ -339,7 +339,11 @@ fn large_values(world: &mut World) -> Vec<String> {
             key: key(user),
             kind: OperationKind::Put(vec![b'x'; VALUE_BYTES_MAX].into()),
         };
-        world.answer(PartitionRequest::Commit(commit(number, at(1), vec![put])));
+        world.answer(PartitionRequest::Commit(commit(
+            number,
+            at(number),
+            vec![put],
+        )));
     }
     keys
 }
@@ -383,7 +387,14 @@ fn what_one_request_gathers_is_bounded_in_memory_and_in_the_store() {
     guarded.guards = keys.iter().map(exists).collect();
     let reply = world.answer(PartitionRequest::Commit(guarded));
     let refusal = match reply {
-        PartitionReply::Refused { refusal, .. } => refusal,
+        PartitionReply::Refused {
+            refusal,
+            depends_on,
+            ..
+        } => {
+            assert_eq!(depends_on, at(8), "the newest that was found");
+            refusal
+        }
         other => panic!("it was not refused: {other:?}"),
     };
     let Refusal::Operation { key: at_key, why } = refusal else {

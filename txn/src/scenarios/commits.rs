@@ -4,6 +4,7 @@ use super::fixture::*;
 use clock::Timestamp;
 use std::time::Duration;
 use wire::keys::KeyRange;
+use wire::message::PartitionError;
 use wire::message::{
     Commit, Condition, OutcomeAnswer, PartitionReply, ReadAnswer, ReadResult, RecordState, Refusal,
     Snapshot,
@@ -218,6 +219,21 @@ fn a_guard_elsewhere_is_read_before_any_prepare() {
     ]);
     s.back_off()
         .expect(["8 -> p3 read 7 at 200000 [Get { key: q }]"]);
+}
+
+#[test]
+fn guards_on_too_much_end_the_commit_with_the_reason() {
+    let guarded = Commit {
+        guards: vec![guard("q", Condition::Exists)],
+        ..commit(vec![put("a", "1"), put("z", "2")])
+    };
+    let mut s = Scenario::new();
+    s.commit(1, guarded).lines_pass();
+    let too_large = PartitionError::ReadTooLarge { key: key("q") };
+    s.reply(1, PartitionReply::Error(too_large)).expect([
+        "answer 1.1: aborted if sent once, Operation { key: q, why: \"up to here the values that guards depend on have more than 67108864 bytes (64 MiB): divide the transaction\" }, depends on nothing",
+    ]);
+    s.expect_idle();
 }
 
 #[test]

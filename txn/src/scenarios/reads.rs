@@ -301,7 +301,7 @@ fn what_a_read_gathers_from_all_partitions_together_is_bounded() {
     };
     s.reply(1, large(READ_BYTES_MAX)).expect([]);
     s.reply(2, large(1)).expect([
-        "answer 1.1: error: with z, one request reads more than 67108864 bytes of keys and values (64 MiB): ask for fewer keys at a time, or scan in pages, depends on nothing",
+        "answer 1.1: error: with z, one request reads more than 67108864 bytes of keys and values (64 MiB): ask for fewer keys at a time, or scan in pages, depends on 1",
     ]);
     s.expect_idle();
 }

@@ -34,7 +34,7 @@ impl Routing {
         Ok(routing)
     }
 
-    /// A newer map: what failed gets another chance.
+    /// A newer map.
     pub(super) fn update(&mut self, answer: MapAnswer) -> Result<(), NotATiling> {
         let leaders = answer.partitions.iter();
         self.leaders = leaders
@@ -43,8 +43,12 @@ impl Routing {
         self.map = RangeMap::new(answer.partitions.into_iter().map(|p| p.0).collect())?;
         let nodes = answer.nodes.into_iter();
         self.addresses = nodes.map(|m| (m.node, m.address.into())).collect();
-        self.failed.clear();
         Ok(())
+    }
+
+    /// What failed gets another chance.
+    pub(super) fn forgive(&mut self) {
+        self.failed.clear();
     }
 
     pub(super) fn on_failure(&mut self, address: &Arc<str>) {
@@ -135,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_failed_comes_last_until_it_answers_or_the_map_is_new() {
+    fn what_failed_comes_last_until_it_answers_or_is_forgiven() {
         let mut routing = Routing::new(answer(Some(3)), vec![]).unwrap();
         routing.on_failure(&"n3".into());
         assert_eq!(order(&mut routing, "x"), "n1 n2 n4 n3");
@@ -143,6 +147,8 @@ mod tests {
         assert_eq!(order(&mut routing, "x"), "n3 n1 n2 n4");
         routing.on_failure(&"n3".into());
         routing.update(answer(Some(2))).unwrap();
+        assert_eq!(order(&mut routing, "x"), "n2 n1 n4 n3");
+        routing.forgive();
         assert_eq!(order(&mut routing, "x"), "n2 n1 n3 n4");
     }
 

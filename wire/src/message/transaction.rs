@@ -114,12 +114,18 @@ pub enum ReadResult {
     },
 }
 
+/// More than a row takes in a frame beside its key and its value: two lengths and a timestamp.
+const ROW_OVERHEAD_BYTES: usize = 32;
+
 impl ReadResult {
-    /// The size of the keys and values in it, bytes.
+    /// The size of the keys and values in it, bytes, and of what else their rows take in a frame.
     pub fn bytes(&self) -> usize {
         match self {
             ReadResult::Value(found) => found.as_ref().map_or(0, |found| found.value.len()),
-            ReadResult::Rows { rows, .. } => rows.iter().map(Row::bytes).sum(),
+            ReadResult::Rows { rows, .. } => {
+                let bytes: usize = rows.iter().map(Row::bytes).sum();
+                bytes + rows.len() * ROW_OVERHEAD_BYTES
+            }
         }
     }
 }

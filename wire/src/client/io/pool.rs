@@ -401,7 +401,7 @@ impl Pool {
             };
             let updated = asked.and_then(|map| self.on_map(map));
             match updated {
-                Ok(()) => return,
+                Ok(()) => return locked(&self.routing).forgive(),
                 Err(error) => tracing::debug!(%gateway, error, "no map from this node"),
             }
         }
@@ -413,8 +413,9 @@ impl Pool {
             return Err(format!("it belongs to cluster {} now", map.cluster));
         }
         let updated = locked(&self.routing).update(map);
+        updated.map_err(|error| error.to_string())?;
         *locked(&self.map_read) = monotonic();
-        updated.map_err(|error| error.to_string())
+        Ok(())
     }
 
     fn map_age(&self) -> Duration {
