@@ -56,6 +56,8 @@ pub(super) struct Forgotten {
     /// `None`: it has forgotten too.
     answers: BTreeMap<NodeId, Option<Memory>>,
     asked_at: Option<Duration>,
+    /// When those were asked again who had answered, or all for the first time.
+    all_asked_at: Option<Duration>,
     /// Who leads, it seems, though it is none of the members known so far.
     also_asked: BTreeSet<NodeId>,
     /// The furthest end of any log, once all have answered.
@@ -70,6 +72,7 @@ impl Forgotten {
             nonce,
             answers: BTreeMap::new(),
             asked_at: None,
+            all_asked_at: None,
             also_asked: BTreeSet::new(),
             end: None,
             begun_at: None,
@@ -175,20 +178,27 @@ impl Replication {
         }
     }
 
-    /// Asks whoever has not told what it remembers, again and again.
+    /// Asks whoever has not told what it remembers, again and again; and now and then all others too: what they
+    /// told grows old. *A voter that it named may be gone for good and be none any more.*
     pub(super) fn ask_for_memory(&mut self, now: Duration, out: &mut Vec<ReplicationEffect>) {
         let mut others: BTreeSet<NodeId> = self.others().collect();
         let deciding = self.deciding();
         others.extend(deciding.voters.iter().chain(&deciding.outgoing));
-        let heartbeat = self.timing.heartbeat;
+        let timing = self.timing;
         let Some(forgotten) = &mut self.forgotten else {
             return;
         };
-        let is_early = |asked| now.saturating_sub(asked) < heartbeat;
-        if forgotten.end.is_some() || forgotten.asked_at.is_some_and(is_early) {
+        let is_due = |asked: Option<Duration>, after| {
+            asked.is_none_or(|asked| now.saturating_sub(asked) >= after)
+        };
+        if forgotten.end.is_some() || !is_due(forgotten.asked_at, timing.heartbeat) {
             return;
         }
         forgotten.asked_at = Some(now);
+        let asks_all = is_due(forgotten.all_asked_at, timing.election_timeout);
+        if asks_all {
+            forgotten.all_asked_at = Some(now);
+        }
         let nonce = forgotten.nonce;
         others.extend(&forgotten.also_asked);
         if forgotten.seems_new() {
@@ -197,7 +207,7 @@ impl Replication {
         }
         others.remove(&self.me);
         for to in others {
-            if !matches!(forgotten.answers.get(&to), Some(Some(_))) {
+            if asks_all || !matches!(forgotten.answers.get(&to), Some(Some(_))) {
                 ask(to, nonce, out);
             }
         }
@@ -245,10 +255,14 @@ impl Replication {
         if forgotten.end.is_some() {
             return;
         }
-        // Whoever has remembered since says so; a late word that it had forgotten takes nothing back.
         let configured = memory.as_ref().map(|memory| memory.configured.clone());
         let known = forgotten.answers.entry(from).or_default();
-        *known = memory.or(known.take());
+        // Each of its answers was given after the loss, so any of them will do. Whoever has remembered since says
+        // so; a late word that it had forgotten takes nothing back.
+        let reach = |memory: &Option<Memory>| memory.as_ref().map(|m| (m.last, m.term));
+        if reach(&memory) > reach(known) {
+            *known = memory;
+        }
         if let Some(configured) = configured {
             self.learn(&configured);
         }

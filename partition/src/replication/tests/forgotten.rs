@@ -83,7 +83,7 @@ fn it_takes_no_part_until_everybody_has_told() {
     told(&mut scene, 3, nonce + 1, memory(3, 20, last), &[]);
     told(&mut scene, 2, nonce, memory(5, 70, last), &[]);
     // It never stands, and asks whoever has not told.
-    scene.tick(at(5_000), &["n3 <- AskMemory"]);
+    scene.tick(at(400), &["n3 <- AskMemory"]);
     told(
         &mut scene,
         3,
@@ -190,7 +190,7 @@ fn whoever_has_forgotten_too_is_waited_for_where_that_matters() {
     let (mut scene, nonce) = wiped(3);
     told(&mut scene, 2, nonce, memory(5, 7, position(4, 9)), &[]);
     told(&mut scene, 3, nonce, None, &[]);
-    scene.tick(at(1_000), &["n3 <- AskMemory"]);
+    scene.tick(at(400), &["n3 <- AskMemory"]);
     let expected = &["log t6 for nobody", "promised 7"];
     told(&mut scene, 3, nonce, memory(3, 6, position(3, 9)), expected);
     // Of five, two that forgot never were.
@@ -200,6 +200,31 @@ fn whoever_has_forgotten_too_is_waited_for_where_that_matters() {
     told(&mut scene, 4, nonce, memory(5, 7, position(4, 9)), &[]);
     let expected = &["log t6 for nobody", "promised 7"];
     told(&mut scene, 5, nonce, memory(5, 7, position(4, 9)), expected);
+}
+
+#[test]
+fn whoever_was_a_voter_when_it_asked_and_is_none_any_more_is_not_waited_for() {
+    // Node 3 is gone for good.
+    let (mut scene, nonce) = wiped(4);
+    told(&mut scene, 2, nonce, memory(5, 7, position(4, 9)), &[]);
+    told(&mut scene, 4, nonce, memory(5, 7, position(4, 8)), &[]);
+    scene.tick(at(499), &["n3 <- AskMemory"]);
+    // So the others exchange it, and hear nothing of it by themselves.
+    let all = ["n2 <- AskMemory", "n3 <- AskMemory", "n4 <- AskMemory"];
+    scene.tick(at(600), &all);
+    let of_three = Configuration::of([1, 2, 4].map(node));
+    let since = Some(Memory {
+        configured: Configured {
+            configuration: of_three,
+            at: position(5, 11),
+        },
+        ..memory(5, 9, position(5, 11)).expect("some")
+    });
+    let memory = ReplicationMessage::Memory {
+        nonce,
+        memory: since,
+    };
+    scene.step(2, memory, &["log t6 for nobody", "promised 9"]);
 }
 
 #[test]
@@ -223,12 +248,12 @@ fn a_partition_is_new_only_if_no_node_of_the_cluster_knows_of_it() {
     told(&mut scene, 3, nonce, None, &[]);
     told(&mut scene, 4, nonce, None, &[]);
     let asked = ["n2 <- AskMemory", "n3 <- AskMemory", "n4 <- AskMemory"];
-    scene.tick(at(1_000), &[&asked[..], &["n5 <- AskMemory"]].concat());
+    scene.tick(at(300), &[&asked[..], &["n5 <- AskMemory"]].concat());
     let mut known = scene.clone();
     told(&mut scene, 5, nonce, None, &["promised 0", "remembers"]);
     // Whoever holds it, or did, knows that it has lived: then the others' word is waited for.
     told(&mut known, 5, nonce, memory(7, 0, position(7, 4)), &[]);
-    known.tick(at(2_000), &["n2 <- AskMemory", "n3 <- AskMemory"]);
+    known.tick(at(400), &["n2 <- AskMemory", "n3 <- AskMemory"]);
     assert!(known.replication.is_asking());
 }
 
