@@ -112,18 +112,24 @@ impl Node {
         }
     }
 
-    /// What this node knows of a partition of which it holds nothing: by what it was removed, or nothing.
     fn tell_memory(&mut self, partition: PartitionId, to: NodeId, nonce: u64) {
-        let memory = self.removed.get(&partition).map(|removed| Memory {
-            term: removed.term,
-            promised: self.heartbeats.promised(),
-            last: removed.as_of,
-            configured: removed.configured.clone(),
-        });
+        let memory = self.memory_without_replica(partition);
         let message = ReplicationMessage::Memory { nonce, memory };
         let message = PeerMessage::Replication { partition, message };
         // What it was removed by may be on its way to the disk.
         self.hold_for_log(Held::Peer { to, message });
+    }
+
+    /// What this node knows of a partition of which it holds nothing: by what it was removed, or nothing.
+    pub(super) fn memory_without_replica(&self, partition: PartitionId) -> Option<Memory> {
+        let removed = self.removed.get(&partition)?;
+        Some(Memory {
+            term: removed.term,
+            promised: self.heartbeats.promised(),
+            last: removed.as_of,
+            configured: removed.configured.clone(),
+            remembers: !removed.had_forgotten,
+        })
     }
 
     fn maybe_begin_replica(&mut self, now: &Now, partition: PartitionId, configured: Configured) {
@@ -241,7 +247,7 @@ impl Node {
             configured,
             as_of,
             had_forgotten: memory == Some(Recollection::Lost),
-            term: replica.term(),
+            term: replica.term().max(as_of.term),
         };
         self.removed.insert(partition, removed);
         // In this order: a torn batch must not leave a node that has no replica and does not know why.

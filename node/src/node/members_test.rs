@@ -6,6 +6,7 @@ use super::replicas::forgotten;
 use crate::{Effect, Event, NodeConfig};
 use clock::Now;
 use partition::log::{LogRecord, RecoveredLog, RecoveredReplica};
+use partition::replication::Recollection;
 use partition::versions::{MemoryStore, StoreReport, StoreTask};
 use std::time::Duration;
 use wire::ids::{LogIndex, NodeId, PartitionId, Term};
@@ -206,6 +207,24 @@ fn a_replica_begins_in_the_term_that_names_it_if_that_is_later() {
     let late = Term(before.0 + 5);
     alone.named(position(late.0, 9));
     assert_eq!(alone.term(), late);
+}
+
+#[test]
+fn a_replica_that_is_dropped_before_it_remembers_proves_only_that_its_partition_lived() {
+    let mut alone = Alone::leading();
+    let mut whole = Alone::leading();
+    let at = position(alone.term().0 + 5, 8);
+    whole.dropped(at);
+    let lost = Recollection::Lost;
+    alone.node.forgotten.insert(CORE_PARTITION, lost);
+    alone.dropped(at);
+    for (told, remembers) in [(whole, true), (alone, false)] {
+        let memory = told.node.memory_without_replica(CORE_PARTITION);
+        let memory = memory.expect("it was removed");
+        assert_eq!((memory.last, memory.remembers), (at, remembers));
+        // It may have heard of no term itself: that of what removed it is one.
+        assert_eq!(memory.term, at.term);
+    }
 }
 
 #[test]

@@ -60,6 +60,8 @@ pub(super) struct Forgotten {
     all_asked_at: Option<Duration>,
     /// Who leads, it seems, though it is none of the members known so far.
     also_asked: BTreeSet<NodeId>,
+    /// What it was removed by, if somebody says that it was: up to where that is the last configuration.
+    removed: Option<(Configured, LogPosition)>,
     /// The furthest end of any log, once all have answered.
     end: Option<LogPosition>,
     /// It is a new member by the entry at this position, and has forgotten nothing.
@@ -74,6 +76,7 @@ impl Forgotten {
             asked_at: None,
             all_asked_at: None,
             also_asked: BTreeSet::new(),
+            removed: None,
             end: None,
             begun_at: None,
         }
@@ -91,6 +94,11 @@ impl Forgotten {
     fn seems_new(&self) -> bool {
         let mut memories = self.answers.values().flatten();
         memories.all(|memory| memory.term == Term(0))
+    }
+
+    /// Whether this one has answered, and others may count on what it told.
+    fn remembers(&self, node: NodeId) -> bool {
+        matches!(self.answers.get(&node), Some(Some(memory)) if memory.remembers)
     }
 
     /// Whether each of these has answered.
@@ -201,13 +209,13 @@ impl Replication {
         }
         let nonce = forgotten.nonce;
         others.extend(&forgotten.also_asked);
-        if forgotten.seems_new() {
+        if asks_all || forgotten.seems_new() {
             // It may have moved away: whoever holds it now need be none of the members known so far.
             others.extend(&self.nodes);
         }
         others.remove(&self.me);
         for to in others {
-            if asks_all || !matches!(forgotten.answers.get(&to), Some(Some(_))) {
+            if asks_all || !forgotten.remembers(to) {
                 ask(to, nonce, out);
             }
         }
@@ -233,6 +241,7 @@ impl Replication {
             promised,
             last: self.last(),
             configured: self.configured().clone(),
+            remembers: true,
         });
         out.push(ReplicationEffect::Send {
             to: from,
@@ -259,7 +268,8 @@ impl Replication {
         let known = forgotten.answers.entry(from).or_default();
         // Each of its answers was given after the loss, so any of them will do. Whoever has remembered since says
         // so; a late word that it had forgotten takes nothing back.
-        let reach = |memory: &Option<Memory>| memory.as_ref().map(|m| (m.last, m.term));
+        let reach =
+            |memory: &Option<Memory>| memory.as_ref().map(|m| (m.remembers, m.last, m.term));
         if reach(&memory) > reach(known) {
             *known = memory;
         }
@@ -269,7 +279,41 @@ impl Replication {
         self.maybe_end_asking(out);
     }
 
+    /// Somebody says, while it asks, that it was removed. It may be named since and not know it, and hears no
+    /// leader: so it is only learnt, until those have answered who decide now.
+    pub(super) fn on_removed_while_asking(
+        &mut self,
+        told: Configured,
+        as_of: LogPosition,
+        out: &mut Vec<ReplicationEffect>,
+    ) {
+        self.learn(&told);
+        if let Some(forgotten) = &mut self.forgotten
+            && forgotten
+                .removed
+                .as_ref()
+                .is_none_or(|(_, known)| as_of > *known)
+        {
+            forgotten.removed = Some((told, as_of));
+        }
+        self.maybe_end_asking(out);
+    }
+
+    /// Whether it was removed, as a quorum says that remembers: then by what, and up to where that holds. What
+    /// named it after that, if it was committed before they answered, is in one of their logs.
+    fn removed_for_sure(&self) -> Option<(Configured, LogPosition)> {
+        let forgotten = self.forgotten.as_ref()?;
+        let (removed, as_of) = forgotten.removed.as_ref()?;
+        let deciding = self.deciding();
+        let is_named = deciding.has_member(self.me) || *as_of < self.configured().at;
+        let is_known = quorum_of(deciding).is_reached(|voter| forgotten.remembers(voter));
+        (is_known && !is_named).then(|| (removed.clone(), *as_of))
+    }
+
     fn maybe_end_asking(&mut self, out: &mut Vec<ReplicationEffect>) {
+        if let Some((removed, as_of)) = self.removed_for_sure() {
+            return self.maybe_be_removed(removed, as_of, out);
+        }
         let Some(forgotten) = &self.forgotten else {
             return;
         };
@@ -280,11 +324,10 @@ impl Replication {
         if voters.any(|voter| *voter != me && !answers.contains_key(voter)) {
             return;
         }
-        let remembers = |member: NodeId| matches!(answers.get(&member), Some(Some(_)));
         let memories = answers.values().flatten();
         let term = memories.clone().map(|m| m.term).max().unwrap_or_default();
         // Of either set, while one takes the other's place: the old one may have decided alone.
-        let is_nowhere = quorum_of(deciding).has_majority_of(|member| !remembers(member));
+        let is_nowhere = quorum_of(deciding).has_majority_of(|member| !forgotten.remembers(member));
         if is_nowhere && (term > Term(0) || !forgotten.has_heard(self.other_nodes())) {
             return;
         }

@@ -355,7 +355,7 @@ impl Replication {
     }
 
     /// Says once that this replica is removed.
-    fn maybe_be_removed(
+    pub(super) fn maybe_be_removed(
         &mut self,
         configured: Configured,
         as_of: LogPosition,
@@ -377,6 +377,9 @@ impl Replication {
         as_of: LogPosition,
         out: &mut Vec<ReplicationEffect>,
     ) {
+        if self.is_asking() {
+            return self.on_removed_while_asking(told, as_of, out);
+        }
         let known = self.configured().at.max(self.floor());
         let names_me = told.configuration.has_member(self.me);
         if as_of >= known && !names_me && !self.hears_leader(now) {

@@ -115,6 +115,9 @@ pub struct Memory {
     pub last: LogPosition,
     /// The latest configuration in its log.
     pub configured: Configured,
+    /// Whether others may count on that. Else it had forgotten when its replica was dropped: all this proves only
+    /// that the partition has lived.
+    pub remembers: bool,
 }
 
 /// A message between replicas of one partition.

@@ -930,6 +930,7 @@ fn replication_messages() -> Vec<ReplicationMessage> {
                 promised: ts(3),
                 last,
                 configured: configured(),
+                remembers: true,
             }),
         },
         ReplicationMessage::Join {

@@ -44,6 +44,7 @@ fn memory(term: u64, promised: u64, last: LogPosition) -> Option<Memory> {
         promised: Timestamp::from_bits(promised),
         last,
         configured: founded(1..=3),
+        remembers: true,
     })
 }
 
@@ -225,6 +226,65 @@ fn whoever_was_a_voter_when_it_asked_and_is_none_any_more_is_not_waited_for() {
         memory: since,
     };
     scene.step(2, memory, &["log t6 for nobody", "promised 9"]);
+}
+
+/// {1 2 3} gave way to {1 4 5} at q1 and that to {1 2 4} at q2: these members, since these entries.
+fn moved(members: &[u32], at: LogPosition) -> Configured {
+    Configured {
+        configuration: Configuration::of(members.iter().copied().map(node)),
+        at,
+    }
+}
+
+fn said(scene: &mut Scene, by: u32, nonce: u64, configured: &Configured, expected: &[&str]) {
+    let memory = memory(5, 7, position(5, 30)).map(|memory| Memory {
+        configured: configured.clone(),
+        ..memory
+    });
+    scene.step(by, ReplicationMessage::Memory { nonce, memory }, expected);
+}
+
+#[test]
+fn one_that_asks_is_not_removed_by_a_late_word() {
+    let (mut scene, nonce) = wiped_among(3, 5);
+    let left = moved(&[3, 4, 5], position(3, 10));
+    let removed = |as_of| ReplicationMessage::Removed {
+        configured: left.clone(),
+        as_of,
+    };
+    scene.step(2, removed(position(3, 12)), &[]);
+    let mut gone = scene.clone();
+    // It votes again since.
+    let named = moved(&[1, 3, 4], position(5, 20));
+    said(&mut scene, 4, nonce, &named, &[]);
+    scene.step(2, removed(position(3, 12)), &[]);
+    let expected = ["log t6 for nobody", "promised 7"];
+    said(&mut scene, 3, nonce, &named, &expected);
+    // A majority of those by whom it was removed knows of no other change.
+    said(&mut gone, 4, nonce, &left, &[]);
+    let expected = ["is removed by 3 4 5 @t3.i10 as of t3.i12"];
+    said(&mut gone, 5, nonce, &left, &expected);
+}
+
+#[test]
+fn one_that_had_forgotten_when_its_replica_was_dropped_does_not_remember() {
+    let (mut scene, nonce) = wiped(3);
+    told(&mut scene, 2, nonce, memory(5, 7, position(4, 9)), &[]);
+    let dropped = memory(3, 6, position(3, 9)).map(|memory| Memory {
+        remembers: false,
+        ..memory
+    });
+    told(&mut scene, 3, nonce, dropped, &[]);
+    scene.tick(at(400), &["n3 <- AskMemory"]);
+    assert!(scene.replication.is_asking());
+    let expected = ["log t6 for nobody", "promised 7"];
+    told(
+        &mut scene,
+        3,
+        nonce,
+        memory(3, 6, position(3, 8)),
+        &expected,
+    );
 }
 
 #[test]

@@ -93,7 +93,8 @@ impl World {
             ceiling: old.ceiling,
             was_wiped: old.was_wiped,
             removed: Some((configured, as_of)),
-            removed_in: term.unwrap_or(old.term),
+            removed_in: term.unwrap_or(old.term).max(as_of.term),
+            had_forgotten: old.memory == Recollection::Lost,
             configured: founding,
             ..Disk::default()
         };
@@ -136,11 +137,13 @@ impl World {
         let promised = machine.disk.ceiling.max(machine.told);
         let term = machine.disk.removed_in;
         let removed = machine.disk.removed.clone();
+        let remembers = !machine.disk.had_forgotten;
         let memory = removed.map(|(configured, last)| wire::message::Memory {
             term,
             promised,
             last,
             configured,
+            remembers,
         });
         let told = ReplicationMessage::Memory { nonce, memory };
         self.send(by, to, Packet::Message(told));

@@ -23,6 +23,8 @@ pub(super) struct Disk {
     pub(super) removed: Option<(Configured, LogPosition)>,
     /// The term in which it was.
     pub(super) removed_in: Term,
+    /// It had forgotten then.
+    pub(super) had_forgotten: bool,
     /// It cannot know whether it held a replica before.
     pub(super) was_wiped: bool,
 }
